@@ -1,0 +1,65 @@
+package httpapi
+
+import (
+	"io"
+	"net/http"
+	"time"
+
+	"henge/internal/limits"
+)
+
+// renewAfter is how old a deadline may get before it is pushed on: often enough for the limit to mean something, seldom enough to cost nothing.
+const renewAfter = limits.ClientIdleTimeout / 8
+
+// body gives a client that sends something all the time in the world, and one that sends nothing limits.ClientIdleTimeout: its Read then fails with
+// os.ErrDeadlineExceeded.
+type body struct {
+	io.ReadCloser
+	control *http.ResponseController
+	renewed time.Time
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if now := time.Now(); now.Sub(b.renewed) > renewAfter {
+		b.renewed = now
+		// A connection that has no deadlines (a test's recorder) is none of our business.
+		_ = b.control.SetReadDeadline(now.Add(limits.ClientIdleTimeout))
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// answer watches what is sent, and gives a client that reads nothing limits.ClientIdleTimeout.
+type answer struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	status  int
+	sent    int64
+	wrote   bool
+	renewed time.Time
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+func (a *answer) WriteHeader(status int) {
+	if status >= 200 && !a.wrote {
+		a.status, a.wrote = status, true
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	if !a.wrote {
+		a.status, a.wrote = http.StatusOK, true
+	}
+	if now := time.Now(); now.Sub(a.renewed) > renewAfter {
+		a.renewed = now
+		_ = a.control.SetWriteDeadline(now.Add(limits.ClientIdleTimeout))
+	}
+	n, err := a.ResponseWriter.Write(p)
+	a.sent += int64(n)
+	return n, err
+}
+
+// Flush implements http.Flusher for handlers that ask by type assertion.
+func (a *answer) Flush() { _ = a.control.Flush() }
