@@ -36,6 +36,14 @@ type Write struct {
 	Record  peerapi.Record
 	Accept  bool            // the timestamp is a ballot that was prepared
 	Handoff *peerapi.Target // whom this copy is kept for
+	Intent  *Intent         // what must not be forgotten once the record is there; nil: nothing
+}
+
+// Intent is a journal entry of StreamPending that goes with a record, into the same batch and in front of it: it is durable whenever the record is, and costs no fsync
+// of its own. Nothing is appended when the write is refused. An engine that cannot do this leaves Position 0.
+type Intent struct {
+	Entry    []byte
+	Position Position // the engine sets it before the write returns
 }
 
 // Held is an object as Walk finds it.

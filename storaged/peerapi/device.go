@@ -37,9 +37,10 @@ type Device interface {
 	// ChangeIndex creates, updates or deletes a container or account. errs.NotFound when there is nothing to update or delete, errs.Conflict when it is not empty.
 	ChangeIndex(ctx context.Context, c IndexChange) (IndexOutcome, error)
 
-	// Merge puts rows into a container's or account's listing. Each is taken if it is newer than what is there. Durable when it returns.
-	// errs.NotFound when the container does not exist (an account comes to be by itself).
-	Merge(ctx context.Context, key Key, rows []Row) error
+	// Merge puts rows into a container's or account's listing. Each is taken if it supersedes what is there. Durable when it returns.
+	// errs.NotFound when the container does not exist, or when a row that is not a tombstone is older than the container's last deletion (the other rows are
+	// taken all the same). An account comes to be by itself.
+	Merge(ctx context.Context, m Merge) error
 
 	// List gives a page of rows.
 	List(ctx context.Context, q ListQuery) (ListPage, error)

@@ -83,6 +83,19 @@ type Commit struct {
 	ContainerKey Key `cbor:"4,keyasint,omitempty"`
 	// Handoff names the primary that this copy is kept for, when the device is not one itself.
 	Handoff *Target `cbor:"5,keyasint,omitempty"`
+	// ContainerCreated and ContainerPolicy are what the writer knows of the container: its IndexInfo.First and Policy. A container replica that slept through
+	// the container's PUT makes it from them, instead of answering that it is gone. 0: not known.
+	ContainerCreated clock.Timestamp `cbor:"6,keyasint,omitempty"`
+	ContainerPolicy  uint8           `cbor:"7,keyasint,omitempty"`
+}
+
+// Merge is rows for one container's or account's listing.
+type Merge struct {
+	Key  Key   `cbor:"1,keyasint"`
+	Rows []Row `cbor:"2,keyasint"`
+	// Created and Policy: as ContainerCreated and ContainerPolicy of a Commit.
+	Created clock.Timestamp `cbor:"3,keyasint,omitempty"`
+	Policy  uint8           `cbor:"4,keyasint,omitempty"`
 }
 
 // Outcome is a device's answer to a write that did not fail.
@@ -107,7 +120,7 @@ type Range struct {
 // Whole is everything.
 var Whole = Range{Length: -1}
 
-// Row is one line of a listing: an object in a container, or a container in an account. Rows merge by Timestamp: the newest wins.
+// Row is one line of a listing: an object in a container, or a container in an account. Rows merge by Timestamp: the newest wins; see Supersedes.
 type Row struct {
 	Name        string          `cbor:"1,keyasint"`
 	Timestamp   clock.Timestamp `cbor:"2,keyasint"`
@@ -120,6 +133,21 @@ type Row struct {
 	DeleteAt    int64           `cbor:"9,keyasint,omitempty"`
 	Policy      uint8           `cbor:"10,keyasint,omitempty"`
 	Checksum    string          `cbor:"11,keyasint,omitempty"` // the S3 checksum algorithm and type, for ListObjects
+	Counted     clock.Timestamp `cbor:"12,keyasint,omitempty"` // of a container: when Size and Count were counted; they change without the container's Timestamp
+}
+
+// Supersedes tells whether r takes o's place when the two meet: the newer one does, of one age the tombstone, and of one container's rows the one counted
+// last. It is a total order but for rows that say the same of a container or object, so that replicas agree whatever the order in which rows come.
+func (r Row) Supersedes(o Row) bool {
+	switch {
+	case r.Timestamp != o.Timestamp:
+		return r.Timestamp > o.Timestamp
+	case r.Deleted != o.Deleted:
+		return r.Deleted
+	case r.Counted != o.Counted:
+		return r.Counted > o.Counted
+	}
+	return r.Size > o.Size || r.Size == o.Size && r.ETag > o.ETag
 }
 
 // MetaValue is one metadata header of a container or account, with when it was set; "" means removed. The newest wins.
@@ -138,12 +166,16 @@ type IndexInfo struct {
 	Bytes     int64                `cbor:"6,keyasint,omitempty"`
 	Meta      map[string]MetaValue `cbor:"7,keyasint,omitempty"` // by lower-case header name; System ones begin with "sys-"
 	Timestamp clock.Timestamp      `cbor:"8,keyasint,omitempty"` // the newest change of anything above but Count and Bytes
+	Objects   int64                `cbor:"9,keyasint,omitempty"` // of an account: the objects in all its containers, as these last said
 }
 
 // Exists tells whether the container or account exists.
 func (i IndexInfo) Exists() bool { return i.Created > i.Deleted }
 
-// IndexChange creates, updates or deletes a container or account at one replica. Changes merge: they may come late, twice, in any order.
+// IndexChange creates, updates or deletes a container or account at one replica. Changes merge: they may come late, twice, in any order. A delete that finds
+// nothing is remembered all the same, so that an older create that comes after it makes nothing.
+//
+// Whoever merges replicas takes the newest Deleted of them: rows no newer than that are of a life that is over.
 type IndexChange struct {
 	Key       Key                  `cbor:"1,keyasint"`
 	Timestamp clock.Timestamp      `cbor:"2,keyasint"`
@@ -154,6 +186,10 @@ type IndexChange struct {
 	// Listing are the account replicas that this device is to tell of a container made or deleted, as in Commit.
 	Listing    []Target `cbor:"7,keyasint,omitempty"`
 	AccountKey Key      `cbor:"8,keyasint,omitempty"`
+	// Created and CreatedPolicy, with a change that is not Create: as ContainerCreated and ContainerPolicy of a Commit, so that a replica that slept through the PUT does
+	// not lose the change.
+	Created       clock.Timestamp `cbor:"9,keyasint,omitempty"`
+	CreatedPolicy uint8           `cbor:"10,keyasint,omitempty"`
 }
 
 // IndexOutcome is the answer to an IndexChange.
