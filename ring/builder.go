@@ -226,6 +226,7 @@ func (b *Builder) Rebalance(now time.Time, seed uint64) (Changes, error) {
 	for i := range b.slots {
 		b.slots[i] = noDevice
 	}
+	b.moved = make([]uint32, b.Partitions())
 	t := newTree(b.devices)
 	if t.nodes[0].usable == 0 {
 		return Changes{}, errs.New(errs.Invalid, "no device with a weight in the ring")
@@ -247,6 +248,7 @@ func (b *Builder) Rebalance(now time.Time, seed uint64) (Changes, error) {
 		pl.place(b, ps, pn.replicas)
 	}
 	b.version++
+	b.changed = false
 	return Changes{}, nil
 }
 
