@@ -12,10 +12,11 @@ type Identity struct {
 	UserID, UserName             string
 	UserDomainID, UserDomainName string
 
-	// The scope: a project, or a domain, or neither (unscoped).
+	// The scope: a project, or a domain, or the system (the cloud itself), or none of them (unscoped).
 	ProjectID, ProjectName             string
 	ProjectDomainID, ProjectDomainName string
 	DomainID, DomainName               string
+	System                             bool
 
 	Roles   []string // names, lower case, implied ones included
 	Methods []string // how it was authenticated: "password", "token", "ec2credential", ...

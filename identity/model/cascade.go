@@ -102,7 +102,7 @@ func DeleteService(w state.Writer, id string) error {
 	return deleteWhere(w, Endpoints, "service", id, func(e Endpoint) string { return e.ID })
 }
 
-// Revoke drops a grant; errs.NotFound when it was not there. Application credentials that lean on the actor's roles end with them.
+// Revoke drops a grant; errs.NotFound when it was not there.
 func Revoke(w state.Writer, a Assignment) error {
 	return Assignments.Delete(w, a.RowID())
 }
