@@ -18,7 +18,7 @@ func (c *Core) Account(ctx context.Context, account string) (AccountInfo, error)
 	if err != nil {
 		return AccountInfo{}, err
 	}
-	out := AccountInfo{Exists: info.Exists(), Timestamp: info.First, Containers: info.Count, Bytes: info.Bytes, Meta: liveMeta(info)}
+	out := AccountInfo{Exists: info.Exists(), Timestamp: info.First, Containers: info.Count, Objects: info.Objects, Bytes: info.Bytes, Meta: liveMeta(info)}
 	if out.Timestamp == 0 {
 		out.Timestamp = info.Created
 	}
@@ -176,9 +176,9 @@ func (c *Core) PutContainer(ctx context.Context, account, container string, p Pu
 	}
 	row := peerapi.Row{Name: container, Timestamp: t, Policy: policy}
 	if current.Exists() {
-		row.Count, row.Size = current.Count, current.Bytes
+		row.Count, row.Size, row.Counted = current.Count, current.Bytes, t
 	}
-	return !current.Exists(), c.enlist(ctx, parent, done.listed, row)
+	return !current.Exists(), c.enlist(ctx, parent, done.listed, peerapi.Merge{Rows: []peerapi.Row{row}})
 }
 
 // UpdateContainer merges metadata; "" removes.
@@ -196,22 +196,7 @@ func (c *Core) UpdateContainer(ctx context.Context, account, container string, m
 	}
 	defer c.containers.drop(containerName{account, container})
 	t := c.clock.Next()
-	change := peerapi.IndexChange{Timestamp: t, Meta: stamped(meta, t)}
-	_, err = c.changeIndex(ctx, r, change, replicas{})
-	if !errs.Is(err, errs.Unavailable) {
-		return err
-	}
-	// A replica that slept through the container's making says that there is none: tell it, and change it again. Changes merge, so twice does no harm.
-	if err := c.bring(ctx, r, current); err != nil {
-		return err
-	}
-	_, err = c.changeIndex(ctx, r, change, replicas{})
-	return err
-}
-
-// bring tells all replicas that a container exists, as a quorum knows it, at its own timestamps.
-func (c *Core) bring(ctx context.Context, r replicas, info peerapi.IndexInfo) error {
-	_, err := c.changeIndex(ctx, r, peerapi.IndexChange{Timestamp: info.Created, Create: true, Policy: info.Policy, Meta: info.Meta}, replicas{})
+	_, err = c.changeIndex(ctx, r, peerapi.IndexChange{Timestamp: t, Meta: stamped(meta, t), Created: current.First, CreatedPolicy: current.Policy}, replicas{})
 	return err
 }
 
@@ -258,7 +243,7 @@ func (c *Core) deleteIndex(ctx context.Context, r, parent replicas, row peerapi.
 		if len(parent.targets) == 0 {
 			return nil
 		}
-		return c.enlist(ctx, parent, done.listed, row)
+		return c.enlist(ctx, parent, done.listed, peerapi.Merge{Rows: []peerapi.Row{row}})
 	}
 	conflicts, missing := 0, 0
 	for _, a := range done.replies {
@@ -266,7 +251,7 @@ func (c *Core) deleteIndex(ctx context.Context, r, parent replicas, row peerapi.
 		case errs.Is(a.err, errs.Conflict):
 			conflicts++
 		case errs.Is(a.err, errs.NotFound):
-			missing++ // it never heard of it: as good as deleted, once a delete is told
+			missing++ // it had none, and remembers the deletion
 		}
 	}
 	if conflicts == 0 && done.accepted > 0 && done.accepted+missing >= r.majority() {

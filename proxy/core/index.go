@@ -31,7 +31,7 @@ func mergeTwo(a, b peerapi.IndexInfo) peerapi.IndexInfo {
 	if b.Count > a.Count {
 		a.Count, a.Bytes = b.Count, b.Bytes
 	}
-	out.Count, out.Bytes = a.Count, a.Bytes
+	out.Count, out.Bytes, out.Objects = a.Count, a.Bytes, max(a.Objects, b.Objects)
 	switch {
 	case len(b.Meta) == 0:
 		out.Meta = a.Meta
@@ -145,8 +145,9 @@ func listingShare(listing []peerapi.Target, i, n int) []peerapi.Target {
 	return share
 }
 
-// enlist puts a row into the listings that do not hold it yet, and succeeds when a majority of all does.
-func (c *Core) enlist(ctx context.Context, r replicas, listed []bool, row peerapi.Row) error {
+// enlist puts m's rows into the listings that do not hold them yet, and succeeds when a majority of all does.
+func (c *Core) enlist(ctx context.Context, r replicas, listed []bool, m peerapi.Merge) error {
+	m.Key = r.key
 	var missing []peerapi.Target
 	have := 0
 	for i, t := range r.targets {
@@ -169,12 +170,19 @@ func (c *Core) enlist(ctx context.Context, r replicas, listed []bool, row peerap
 		return n
 	}
 	replies := tell(ctx, c, missing, func(ctx context.Context, _ int, d peerapi.Device) (struct{}, error) {
-		return struct{}{}, d.Merge(ctx, r.key, []peerapi.Row{row})
+		return struct{}{}, d.Merge(ctx, m)
 	}, func(replies []reply[struct{}]) bool { return count(replies) >= r.majority() })
 	if n := count(replies); n < r.majority() {
 		var all []error
+		gone := 0
 		for _, a := range replies {
 			all = append(all, a.err)
+			if errs.Is(a.err, errs.NotFound) {
+				gone++
+			}
+		}
+		if gone > 0 {
+			return errs.With(errs.NotFound, errors.Join(all...))
 		}
 		return errs.New(errs.Unavailable, "listed at %d of %d replicas, %d needed: %w", n, len(r.targets), r.majority(), errors.Join(all...))
 	}

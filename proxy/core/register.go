@@ -1,0 +1,338 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"henge/internal/clock"
+	"henge/internal/errs"
+	"henge/internal/limits"
+	"henge/storaged/peerapi"
+)
+
+const (
+	roundsMax    = 16 // of one decision, when rivals come in between
+	backoffFirst = 2 * time.Millisecond
+	backoffMax   = 100 * time.Millisecond
+	// deciding bounds one decision in time.
+	deciding = limits.PeerCommitTimeout
+)
+
+// round is a prepared ballot.
+type round struct {
+	ballot   clock.Timestamp
+	promised ballot
+	states   []peerapi.State // of those that promised
+}
+
+// newest is the newest version that those who promised hold; a majority did, so that it is the chosen one if any was chosen.
+func (rd *round) newest() *peerapi.Record {
+	var best *peerapi.Record
+	for i, ok := range rd.promised {
+		if r := rd.states[i].Record; ok && r != nil && (best == nil || r.Timestamp > best.Timestamp) {
+			best = r
+		}
+	}
+	return best
+}
+
+// holds tells whether primary i holds the version at t.
+func (rd *round) holds(i int, t clock.Timestamp) bool {
+	return rd.promised[i] && rd.states[i].Record != nil && rd.states[i].Timestamp() == t
+}
+
+// rivals is what a decision learned of other rounds: whether one might have completed what it sent.
+type rivals struct {
+	own    []clock.Timestamp // the ballots of this decision
+	newest clock.Timestamp   // the newest promise to somebody else that was met
+	blind  [replicasMax]bool
+	hidden bool // an answer was lost that might have told of one, and our own promise covers it now
+}
+
+// prepare gets promises from a majority, at a ballot newer than all that it meets.
+func (c *Core) prepare(ctx context.Context, w *write, rv *rivals) (*round, error) {
+	r := &w.r
+	for try := 0; ; try++ {
+		rd := &round{ballot: c.clock.Next(), promised: make(ballot, len(r.targets)), states: make([]peerapi.State, len(r.targets))}
+		rv.own = append(rv.own, rd.ballot)
+		type answer struct {
+			out   peerapi.Outcome
+			state peerapi.State
+		}
+		got := func(replies []reply[answer]) (promised, answered int) {
+			for _, a := range replies {
+				if a.err == nil {
+					answered++
+					if a.value.out.Accepted {
+						promised++
+					}
+				}
+			}
+			return promised, answered
+		}
+		replies := tell(ctx, c, r.targets, func(ctx context.Context, _ int, d peerapi.Device) (answer, error) {
+			out, state, err := d.Prepare(ctx, r.key, rd.ballot)
+			return answer{out, state}, err
+		}, func(replies []reply[answer]) bool { _, n := got(replies); return n >= r.majority() })
+		var failures []error
+		var newest clock.Timestamp
+		for i, a := range replies {
+			if a.err != nil {
+				failures = append(failures, a.err)
+				rv.blind[i] = true
+				continue
+			}
+			rd.promised[i], rd.states[i] = a.value.out.Accepted, a.value.state
+			newest = max(newest, a.value.out.Newest, a.value.state.Timestamp(), a.value.state.Promise)
+			rv.note(i, rd.ballot, a.value.state)
+		}
+		promised, answered := got(replies)
+		if promised >= r.majority() {
+			return rd, nil
+		}
+		if answered < r.majority() {
+			return nil, errs.New(errs.Unavailable, "%d of %d primaries promised, %d needed: %w", promised, len(r.targets), r.majority(), joined(failures))
+		}
+		if newest >= rd.ballot {
+			if err := c.observe(newest); err != nil {
+				return nil, err
+			}
+		}
+		if try == roundsMax || !c.backOff(ctx, try) {
+			return nil, errs.New(errs.Unavailable, "others write %s too often to decide on it", r.key.Object)
+		}
+	}
+}
+
+// note takes down the promise that a primary had made before. An earlier promise of our own tells nothing of what it covered, if its answer was lost.
+func (rv *rivals) note(i int, now clock.Timestamp, s peerapi.State) {
+	switch {
+	case s.Promise == 0:
+	case s.Promise == now:
+		rv.hidden = true // it says only what holds from now on
+	case !slices.Contains(rv.own, s.Promise):
+		rv.newest = max(rv.newest, s.Promise)
+	case rv.blind[i]:
+		rv.hidden = true
+	}
+}
+
+func (c *Core) backOff(ctx context.Context, try int) bool {
+	return pause(ctx, min(backoffFirst<<min(try, 10), backoffMax))
+}
+
+// decision is a change that depends on what is there, or that must not happen twice.
+type decision struct {
+	// sent are the timestamps under which the change went out before, and spread how many primaries may have taken it then.
+	sent   []clock.Timestamp
+	spread int
+	// propose gives what to write over current, or an error if nothing is to be written. It may be called several times.
+	propose func(current *peerapi.Record) (peerapi.Record, body, error)
+}
+
+// errUnknown: nobody can tell any more.
+func errUnknown(key peerapi.Key) error {
+	return errs.New(errs.Unavailable, "it cannot be told whether the write to %s took place before another replaced it", key.Object)
+}
+
+// decide makes a change in the manner of CASPaxos: promises from a majority, then the newest version they hold is what there is, then the change on top of it under
+// the same ballot. An attempt that only some accepted is not guessed about: the next round finds it, or finds that it can never be chosen.
+func (c *Core) decide(ctx context.Context, w *write, d decision) (peerapi.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, deciding)
+	defer cancel()
+	// A handoff cannot take part: it made no promise.
+	asked := w
+	w = &write{r: w.r, parent: w.parent, container: w.container, slots: w.primaries()}
+	var rv rivals
+	for try := 0; ; try++ {
+		rd, err := c.prepare(ctx, w, &rv)
+		if err != nil {
+			return peerapi.Record{}, err
+		}
+		current := rd.newest()
+		if current != nil && len(d.sent) > 0 {
+			ours, err := c.recognise(w, &d, &rv, current)
+			if err != nil {
+				return peerapi.Record{}, err
+			}
+			if ours == replacedSince {
+				return peerapi.Record{Key: w.r.key, Timestamp: d.sent[0]}, nil
+			}
+			if ours == present {
+				rec, told, err := c.affirm(ctx, w, rd, current)
+				if err == nil && !told {
+					err = c.finish(ctx, w, &attempt{record: rec, listed: make([]bool, len(w.parent.targets))})
+				}
+				if !errors.Is(err, errRefused) {
+					return rec, err
+				}
+				if !c.anew(ctx, try) {
+					return rec, errUnknown(w.r.key)
+				}
+				continue
+			}
+		}
+		rec, b, refusal := d.propose(current)
+		if refusal != nil {
+			_, _, err := c.affirm(ctx, w, rd, current)
+			if err == nil {
+				return peerapi.Record{}, refusal
+			}
+			if !errors.Is(err, errRefused) || !c.anew(ctx, try) {
+				return peerapi.Record{}, unavailable(err)
+			}
+			continue
+		}
+		if again, ok := b.(*copyBody); ok {
+			again.round = rd
+		}
+		rec.Timestamp = rd.ballot
+		withSystem(&rec, systemBase, origin(current))
+		a := c.send(ctx, w, rec, b, rd.promised)
+		if a.accepted >= w.r.majority() {
+			c.standIn(ctx, asked, rec, b)
+			return rec, c.finish(ctx, w, &a)
+		}
+		if a.possible() > 0 {
+			d.sent, d.spread = append(d.sent, rd.ballot), max(d.spread, a.possible())
+		}
+		if a.accepted+a.refused < w.r.majority() {
+			return rec, a.shortfall(w)
+		}
+		if err := c.observe(a.newest); err != nil {
+			return rec, err
+		}
+		if !c.anew(ctx, try) {
+			return rec, errs.New(errs.Unavailable, "others write %s too often to decide on it", w.r.key.Object)
+		}
+	}
+}
+
+// standIn leaves a copy of what was decided with the handoffs that stand in for primaries. They add to the durability, and never count.
+func (c *Core) standIn(ctx context.Context, w *write, rec peerapi.Record, b body) {
+	for i, s := range w.slots {
+		if s.standsFor == nil {
+			continue
+		}
+		cm := peerapi.Commit{Record: rec, Handoff: s.standsFor}
+		if _, err := b.commit(ctx, i, c.devices.Device(s.target), cm); err != nil {
+			c.logger.LogAttrs(ctx, slog.LevelDebug, "no copy at a handoff", slog.String("peer", s.target.Peer), slog.String("device", s.target.Device), slog.Any("error", err))
+		}
+	}
+}
+
+// anew waits before the next round; false when there is to be none.
+func (c *Core) anew(ctx context.Context, try int) bool { return try < roundsMax && c.backOff(ctx, try) }
+
+// primaries are slots with no handoff among them.
+func (w *write) primaries() []slot {
+	out := make([]slot, len(w.r.targets))
+	for i, t := range w.r.targets {
+		out[i] = slot{target: t}
+	}
+	return out
+}
+
+type recognition int
+
+const (
+	absent        recognition = iota // what was sent is not the value, never was, and never will be
+	present                          // it is what there is
+	replacedSince                    // it was, and another write was decided upon it
+)
+
+// recognise finds out what became of earlier attempts, now that a newer ballot is prepared and current is the newest version.
+func (c *Core) recognise(w *write, d *decision, rv *rivals, current *peerapi.Record) (recognition, error) {
+	if slices.Contains(d.sent, origin(current)) {
+		return present, nil
+	}
+	first := slices.Min(d.sent)
+	if current.Timestamp < first {
+		return absent, nil // it is on none of this majority, and cannot come to it any more
+	}
+	if base := systemTime(current, systemBase, 0); base != 0 && slices.Contains(d.sent, base) {
+		return replacedSince, nil
+	}
+	// Something newer lies over it. It was chosen only if a majority took it from us, or if another round completed it; such a round would have left promises.
+	if d.spread < w.r.majority() && rv.newest < first && !rv.hidden {
+		return absent, nil
+	}
+	return absent, errUnknown(w.r.key)
+}
+
+var errRefused = errs.New(errs.Conflict, "a newer ballot came in between")
+
+func unavailable(err error) error {
+	if errors.Is(err, errRefused) {
+		return errs.With(errs.Unavailable, err)
+	}
+	return err
+}
+
+// affirm makes current, the newest version of a round, the chosen one: if no majority holds it yet, it is accepted again at the round's ballot, under its own origin,
+// and the container is told. errRefused when another round came in between.
+func (c *Core) affirm(ctx context.Context, w *write, rd *round, current *peerapi.Record) (rec peerapi.Record, told bool, err error) {
+	if current == nil {
+		return peerapi.Record{}, false, nil
+	}
+	holders := 0
+	for i := range w.r.targets {
+		if rd.holds(i, current.Timestamp) {
+			holders++
+		}
+	}
+	if holders >= w.r.majority() {
+		return *current, false, nil
+	}
+	rec = *current
+	rec.Timestamp = rd.ballot
+	withSystem(&rec, systemOrigin, origin(current))
+	a := c.send(ctx, w, rec, &copyBody{core: c, w: w, round: rd, from: current}, rd.promised)
+	switch {
+	case a.accepted >= w.r.majority():
+		return rec, true, c.finish(ctx, w, &a)
+	case a.accepted+a.refused < w.r.majority():
+		return rec, false, a.shortfall(w)
+	}
+	if err := c.observe(a.newest); err != nil {
+		return rec, false, err
+	}
+	return rec, false, errRefused
+}
+
+// affirmCurrent makes the newest version the chosen one, whatever it is, and gives it; nil when there is none.
+func (c *Core) affirmCurrent(ctx context.Context, w *write) (*peerapi.Record, error) {
+	w = &write{r: w.r, parent: w.parent, container: w.container, slots: w.primaries()}
+	var rv rivals
+	for try := 0; ; try++ {
+		rd, err := c.prepare(ctx, w, &rv)
+		if err != nil {
+			return nil, err
+		}
+		current := rd.newest()
+		if current == nil {
+			return nil, nil
+		}
+		rec, _, err := c.affirm(ctx, w, rd, current)
+		if err == nil {
+			return &rec, nil
+		}
+		if !errors.Is(err, errRefused) || !c.anew(ctx, try) {
+			return nil, unavailable(err)
+		}
+	}
+}
+
+func joined(list []error) error {
+	if len(list) == 0 {
+		return errors.New("no answer in time")
+	}
+	if len(list) == 1 {
+		return list[0]
+	}
+	return fmt.Errorf("%w", errors.Join(list...))
+}
