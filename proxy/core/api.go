@@ -1,5 +1,3 @@
-// Package core is the object store as a proxy sees it, in our own words: quorums, conditions, listings, large objects. The dialects (proxy/swift,
-// proxy/s3) only parse and render; they see nothing but Service.
 package core
 
 import (
@@ -31,7 +29,7 @@ type Service interface {
 	PutContainer(ctx context.Context, account, container string, p PutContainer) (made bool, err error)
 	// UpdateContainer merges metadata; "" removes.
 	UpdateContainer(ctx context.Context, account, container string, meta map[string]string) error
-	// DeleteContainer deletes an empty container; errs.Conflict when it is not, or when multipart uploads are under way (S3 allows those to go with it: Force).
+	// DeleteContainer deletes an empty container; errs.Conflict when it is not. Multipart uploads under way in it end with it.
 	DeleteContainer(ctx context.Context, account, container string) error
 	// ListObjects gives a page of a container's objects, merged from a quorum of replicas.
 	ListObjects(ctx context.Context, account, container string, o ListOptions) (Listing, error)
@@ -57,7 +55,7 @@ type Service interface {
 	PutPart(ctx context.Context, ref Ref, id string, number int, p PutRequest) (Part, error)
 	// ListParts gives parts by number, those after the given one, at most limit.
 	ListParts(ctx context.Context, ref Ref, id string, after, limit int) (parts []Part, more bool, err error)
-	// ListUploads gives the uploads under way in a container, by object name and then by id, those after the markers.
+	// ListUploads gives the uploads under way in a container, by object name and then by id, those after the markers. Their Metadata is not filled in.
 	ListUploads(ctx context.Context, account, container string, o ListUploadsOptions) (UploadListing, error)
 	// CompleteUpload makes the object out of the parts named, without copying a byte. The caller has checked them against ListParts. Completing again with
 	// the same parts gives the same answer, if the object is still that one.

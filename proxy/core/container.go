@@ -226,7 +226,10 @@ func (c *Core) DeleteContainer(ctx context.Context, account, container string) e
 		return errs.New(errs.Conflict, "container %s/%s is not empty", account, container)
 	}
 	defer c.containers.drop(containerName{account, container})
-	return c.deleteIndex(ctx, r, parent, peerapi.Row{Name: container, Deleted: true, Policy: current.Policy})
+	if err := c.deleteIndex(ctx, r, parent, peerapi.Row{Name: container, Deleted: true, Policy: current.Policy}); err != nil {
+		return err
+	}
+	return c.endUploads(ctx, account, container)
 }
 
 // deleteIndex deletes a container or account at a majority of its replicas. A replica refuses when it holds live rows. If too few agree, those that did

@@ -71,6 +71,8 @@ type Core struct {
 	sweepNow   chan struct{}
 }
 
+var _ Service = (*Core)(nil)
+
 // New makes a Core. Close ends it.
 func New(cfg Config) (*Core, error) {
 	if cfg.Rings == nil || cfg.Devices == nil || cfg.Clock == nil {

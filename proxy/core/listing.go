@@ -306,4 +306,3 @@ func successor(prefix string) string {
 	}
 	return ""
 }
-

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -353,4 +354,21 @@ func (sw *slotWriter) giveUp() {
 	if writer != nil {
 		_ = writer.Close() // nothing is lost by an error here
 	}
+}
+
+// streamBytes writes a record over bytes that are in memory but too many for one message.
+func (c *Core) streamBytes(ctx context.Context, ref Ref, w *write, rec peerapi.Record, data []byte, check Check) (Info, error) {
+	s := &streamBody{core: c, w: w}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer s.close()
+	d := c.hashes.stream()
+	defer d.close()
+	s.start(int64(len(data)))
+	if err := s.fill(PutRequest{Body: bytes.NewReader(data), Size: int64(len(data))}, nil, d); err != nil {
+		return Info{}, err
+	}
+	if err := s.drain(); err != nil {
+		return Info{}, err
+	}
+	return c.commitPut(ctx, ref, w, rec, s, check)
 }

@@ -99,3 +99,11 @@ func recordOf(key peerapi.Key, size int64, etag string, m Metadata) peerapi.Reco
 		Key: key, Size: size, StoredSize: size, ETag: etag, ContentType: m.ContentType, Meta: m.Meta, System: m.System, DeleteAt: m.DeleteAt, Kind: m.Kind,
 	}
 }
+
+// rowOf is a record's line in its container's listing.
+func rowOf(r *peerapi.Record) peerapi.Row {
+	return peerapi.Row{
+		Name: r.Key.Object, Timestamp: r.Timestamp, Deleted: r.Deleted, Size: r.Size, ETag: r.ETag, ContentType: r.ContentType, Kind: r.Kind,
+		DeleteAt: r.DeleteAt, Policy: r.Key.Policy,
+	}
+}

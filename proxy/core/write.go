@@ -284,7 +284,7 @@ func (c *Core) finish(ctx context.Context, w *write, a *attempt) error {
 }
 
 func (w *write) rows(rec *peerapi.Record) peerapi.Merge {
-	return peerapi.Merge{Rows: []peerapi.Row{peerapi.RowOf(rec)}, Created: w.container.First, Policy: w.container.Policy}
+	return peerapi.Merge{Rows: []peerapi.Row{rowOf(rec)}, Created: w.container.First, Policy: w.container.Policy}
 }
 
 // finishGone is for a write after which a replica said that the container does not exist. If that is so, the write is undone.
