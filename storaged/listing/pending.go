@@ -254,6 +254,13 @@ func (i *Intended) Done(ctx context.Context, left []peerapi.Target) error {
 	return nil
 }
 
+// Doubt ends an update whose object was perhaps written, perhaps not: it is queued, marked as unsure, for the updater to look the object up.
+func (i *Intended) Doubt() {
+	i.store.pending.add(i.update, true)
+	i.store.intents.end(i.ticket, i.Intent.Position)
+	i.store.touch(len(i.update.Targets))
+}
+
 func (s *Store) appendUpdate(ctx context.Context, u Update) (engine.Position, error) {
 	b, err := encode(u)
 	if err != nil {

@@ -179,8 +179,8 @@ func (i IndexInfo) Exists() bool { return i.Created > i.Deleted }
 type IndexChange struct {
 	Key       Key                  `cbor:"1,keyasint"`
 	Timestamp clock.Timestamp      `cbor:"2,keyasint"`
-	Create    bool                 `cbor:"3,keyasint,omitempty"` // make it if it is not there (PUT); otherwise only Meta merges, if it exists (POST)
-	Delete    bool                 `cbor:"4,keyasint,omitempty"` // errs.Conflict unless it is empty
+	Create    bool                 `cbor:"3,keyasint,omitempty"` // make it if it is not there (PUT); otherwise only Meta merges, if it exists (POST). errs.Conflict when a delete here is newer
+	Delete    bool                 `cbor:"4,keyasint,omitempty"` // errs.Conflict unless it is empty, and no create here is newer
 	Policy    uint8                `cbor:"5,keyasint,omitempty"` // counts when it is made
 	Meta      map[string]MetaValue `cbor:"6,keyasint,omitempty"`
 	// Listing are the account replicas that this device is to tell of a container made or deleted, as in Commit.
@@ -197,6 +197,8 @@ type IndexOutcome struct {
 	Existed bool `cbor:"1,keyasint,omitempty"` // it existed before the change
 	Listed  int  `cbor:"2,keyasint,omitempty"`
 	Queued  int  `cbor:"3,keyasint,omitempty"`
+	// Newest is the newest create or delete that is known here, given with errors too: a writer whose change came too late (errs.Conflict) learns what to be newer than.
+	Newest clock.Timestamp `cbor:"4,keyasint,omitempty"`
 }
 
 // ListQuery asks for a page of rows in byte order of their names. All rows come back, tombstones included: the caller merges pages of several replicas.
