@@ -1,7 +1,7 @@
 package swift
 
 import (
-	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -47,10 +47,10 @@ func cleanACL(write bool, s string) (string, error) {
 			continue
 		}
 		if !slices.Contains([]string{".r", ".ref", ".referer", ".referrer"}, first) {
-			return "", fmt.Errorf("Unknown designator '%s' in ACL: '%s'", first, raw)
+			return "", text(http.StatusBadRequest, "Unknown designator '%s' in ACL: '%s'", first, raw)
 		}
 		if write {
-			return "", fmt.Errorf("Referrers not allowed in write ACL: '%s'", raw)
+			return "", text(http.StatusBadRequest, "Referrers not allowed in write ACL: '%s'", raw)
 		}
 		host, err := cleanReferrer(second, raw)
 		if err != nil {
@@ -71,7 +71,7 @@ func cleanReferrer(host, raw string) (string, error) {
 		host = strings.TrimSpace(rest)
 	}
 	if host == "" || host == "." {
-		return "", fmt.Errorf("No host/domain value after referrer designation in ACL: '%s'", raw)
+		return "", text(http.StatusBadRequest, "No host/domain value after referrer designation in ACL: '%s'", raw)
 	}
 	return minus + host, nil
 }

@@ -175,7 +175,7 @@ func (q *request) containerChange() (map[string]string, error) {
 			continue
 		}
 		if change[key], err = cleanACL(name == "Write", strings.Join(values, ",")); err != nil {
-			return nil, text(http.StatusBadRequest, "%s", err.Error())
+			return nil, err
 		}
 		if len(change[key]) > headerBytesMax {
 			return nil, text(http.StatusBadRequest, "Header value too long: X-Container-%s", name)
