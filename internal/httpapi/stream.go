@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -25,7 +26,12 @@ func (b *body) Read(p []byte) (int, error) {
 		// A connection that has no deadlines (a test's recorder) is none of our business.
 		_ = b.control.SetReadDeadline(now.Add(limits.ClientIdleTimeout))
 	}
-	return b.ReadCloser.Read(p)
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		// net/http goes on reading, to learn of a client that goes away: a deadline that passes then would cancel a request that takes long.
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // answer watches what is sent, and gives a client that reads nothing limits.ClientIdleTimeout.
@@ -45,17 +51,23 @@ func (a *answer) WriteHeader(status int) {
 	if status >= 200 && !a.wrote {
 		a.status, a.wrote = status, true
 	}
+	// Also for an answer without a body: the deadline of an earlier answer on this connection may have passed.
+	a.renew()
 	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) renew() {
+	if now := time.Now(); now.Sub(a.renewed) > renewAfter {
+		a.renewed = now
+		_ = a.control.SetWriteDeadline(now.Add(limits.ClientIdleTimeout))
+	}
 }
 
 func (a *answer) Write(p []byte) (int, error) {
 	if !a.wrote {
 		a.status, a.wrote = http.StatusOK, true
 	}
-	if now := time.Now(); now.Sub(a.renewed) > renewAfter {
-		a.renewed = now
-		_ = a.control.SetWriteDeadline(now.Add(limits.ClientIdleTimeout))
-	}
+	a.renew()
 	n, err := a.ResponseWriter.Write(p)
 	a.sent += int64(n)
 	return n, err

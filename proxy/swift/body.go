@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"time"
 
 	"henge/internal/clock"
 	"henge/internal/errs"
@@ -17,26 +16,21 @@ import (
 // errClientIdle: the client stopped sending its body.
 var errClientIdle = errors.New("no byte of the body came in time")
 
-// deadlineStep is how old a connection's deadline may be before it is set anew: not for each read.
-const deadlineStep = time.Second
-
-// bodyReader reads a client's body. It moves the connection's read deadline on while bytes come, counts, and remembers what went wrong,
-// so that the client's fault is not taken for a peer's.
+// bodyReader reads a client's body. It counts, and remembers what went wrong, so that the client's fault is not taken for a peer's. The deadline for a client
+// that stops sending is the server's (httpapi).
 type bodyReader struct {
-	r    io.Reader
-	conn *http.ResponseController
-	max  int64
-	n    int64
-	set  time.Time // when the deadline was set last
-	eof  bool
-	err  error
+	r   io.Reader
+	max int64
+	n   int64
+	eof bool
+	err error
 }
 
 // wantBody begins the reading of the body, which may hold at most max bytes. "100 Continue" goes out with the first Read, so everything that can refuse the
 // request is asked before.
 func (q *request) wantBody(max int64) io.Reader {
 	if q.body == nil {
-		q.body = &bodyReader{r: q.r.Body, conn: http.NewResponseController(q.w), max: max}
+		q.body = &bodyReader{r: q.r.Body, max: max}
 	}
 	return q.body
 }
@@ -44,11 +38,6 @@ func (q *request) wantBody(max int64) io.Reader {
 func (b *bodyReader) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
-	}
-	// A connection's deadline is a matter of the machine's own clock, not of the handler's.
-	if now := (clock.System{}).Now(); now.Sub(b.set) >= deadlineStep {
-		b.set = now
-		_ = b.conn.SetReadDeadline(now.Add(limits.ClientIdleTimeout)) // not supported: a recorder in a test
 	}
 	n, err := b.r.Read(p)
 	b.n += int64(n)
@@ -67,32 +56,23 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	return n, b.err
 }
 
-// finishBody ends the use of the body. What was read whole has its deadline taken off; of what was not, net/http reads on a little before it closes the
-// connection, and that must not wait for ever.
+// finishBody ends the use of the body. Of one that was not read whole net/http reads on a little, before it closes the connection; that must not wait
+// for ever.
 func (q *request) finishBody() {
-	conn := http.NewResponseController(q.w)
-	switch {
-	case q.body != nil && q.body.eof:
-		_ = conn.SetReadDeadline(time.Time{})
-	case q.r.ContentLength != 0 && (q.body == nil || q.body.err == nil):
-		_ = conn.SetReadDeadline((clock.System{}).Now().Add(limits.ClientHeaderTimeout))
+	if q.r.ContentLength != 0 && (q.body == nil || !q.body.eof && q.body.err == nil) {
+		// A connection's deadline is a matter of the machine's own clock, not of the handler's.
+		_ = http.NewResponseController(q.w).SetReadDeadline((clock.System{}).Now().Add(limits.ClientHeaderTimeout))
 	}
 }
 
-// send copies exactly n bytes to the client, with a deadline on each write. The status (q.pending) goes out with the first bytes, if it has not yet: while there are
+// send copies exactly n bytes to the client. The status (q.pending) goes out with the first bytes, if it has not yet: while there are
 // none, the error can still be told.
 func (q *request) send(from io.Reader, n int64) error {
 	buf := q.h.buffers.Get().(*[]byte)
 	defer q.h.buffers.Put(buf)
-	conn := http.NewResponseController(q.w)
-	var set time.Time
 	for n > 0 {
 		got, err := io.ReadAtLeast(from, (*buf)[:min(n, int64(len(*buf)))], 1)
 		if got > 0 {
-			if now := (clock.System{}).Now(); now.Sub(set) >= deadlineStep {
-				set = now
-				_ = conn.SetWriteDeadline(now.Add(limits.ClientIdleTimeout)) // not supported: a recorder in a test
-			}
 			if !q.started {
 				q.begin(cmp.Or(q.pending, http.StatusOK))
 			}
@@ -105,7 +85,6 @@ func (q *request) send(from io.Reader, n int64) error {
 			return fmt.Errorf("read what is to be sent: %w", err)
 		}
 	}
-	_ = conn.SetWriteDeadline(time.Time{})
 	return nil
 }
 

@@ -2,7 +2,7 @@
 // and static), bulk operations, temporary URLs and cross-origin requests, as the API reference and the python-swiftclient, openstackclient and rclone of today expect.
 //
 // It parses and renders, and decides who may do what; storing is core's. Nothing of an object is held whole: bodies stream through pooled
-// buffers. Every byte that waits on a client has an idle deadline. Headers are taken by name from a list, so that internal ones that a client
+// buffers. The deadlines for clients that neither send nor read are httpapi's. Headers are taken by name from a list, so that internal ones that a client
 // makes up (X-Backend-*, X-Object-Sysmeta-*, X-Timestamp) have no way in.
 //
 // Path of a request: Handler.ServeHTTP (handler.go) splits the path, finds out who asks (auth.go), and calls one method of request (account.go, container.go,

@@ -100,9 +100,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (q *request) route() error {
-	if len(q.r.Header) > limits.HeaderCountMax {
-		return text(http.StatusBadRequest, "Too many headers; max %d", limits.HeaderCountMax)
-	}
 	path := q.r.URL.Path
 	switch {
 	case path == "/healthcheck":

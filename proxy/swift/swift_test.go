@@ -5,8 +5,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +53,7 @@ type world struct {
 	t      *testing.T
 	core   *coretest.Memory
 	clock  *clock.Manual
-	server *httptest.Server
+	server *httpapi.Server
 	url    string
 	logs   *bytes.Buffer
 }
@@ -62,18 +62,43 @@ const account = "/v1/AUTH_p1"
 
 var epoch = time.Date(2026, 3, 4, 5, 6, 7, 123456789, time.UTC)
 
-func newWorld(t *testing.T) *world {
+func prepare(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, clock: clock.NewManual(epoch), logs: &bytes.Buffer{}}
 	w.core = coretest.New(w.clock)
 	h := swift.New(swift.Config{Core: w.core, Tokens: people, Clock: w.clock, Version: "test", Logger: slog.New(slog.NewTextHandler(w.logs, nil)),
 		V1Auth: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })})
-	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(rw, r.WithContext(httpapi.WithRequestID(r.Context(), "tx0123456789abcdef01234-0000000001")))
-	}))
-	t.Cleanup(w.server.Close)
-	w.url = w.server.URL
+	w.server = httpapi.NewServer(httpapi.Config{Name: "object", Logger: slog.New(slog.DiscardHandler),
+		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			h.ServeHTTP(rw, r.WithContext(httpapi.WithRequestID(r.Context(), "tx0123456789abcdef01234-0000000001")))
+		})})
 	return w
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := prepare(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.serve(ln)
+	w.url = "http://" + ln.Addr().String()
+	return w
+}
+
+// serve answers on ln until the test ends.
+func (w *world) serve(ln net.Listener) {
+	done := make(chan error, 1)
+	go func() { done <- w.server.Serve(ln) }()
+	w.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = w.server.Shutdown(ctx)
+		if err := <-done; err != nil {
+			w.t.Error(err)
+		}
+	})
 }
 
 // answer is a response read whole.

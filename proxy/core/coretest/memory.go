@@ -238,11 +238,7 @@ func (m *Memory) DeleteContainer(_ context.Context, acc, name string) error {
 	if len(c.objects) > 0 {
 		return errs.New(errs.Conflict, "container %s/%s is not empty", acc, name)
 	}
-	for _, u := range m.uploads {
-		if !u.done && u.ref.Account == acc && u.ref.Container == name {
-			return errs.New(errs.Conflict, "container %s/%s has uploads under way", acc, name)
-		}
-	}
+	maps.DeleteFunc(m.uploads, func(_ string, u *upload) bool { return u.ref.Account == acc && u.ref.Container == name })
 	delete(m.accounts[acc].containers, name)
 	return nil
 }
