@@ -6,7 +6,6 @@ import (
 
 	"henge/internal/limits"
 	"henge/proxy/core"
-	"henge/proxy/s3/checksum"
 	"henge/proxy/s3/fault"
 	"henge/storaged/peerapi"
 )
@@ -91,7 +90,7 @@ func (c *call) partsElement(d *document, segments []core.Segment) error {
 		d.open("Part")
 		d.number("PartNumber", int64(n))
 		d.number("Size", s.Length)
-		if v := checksum.Parse(s.Checksum); !v.IsZero() {
+		if v := segmentChecksum(s); !v.IsZero() {
 			d.text(v.Algorithm.Element(), v.Text())
 		}
 		d.close("Part")

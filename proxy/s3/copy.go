@@ -217,7 +217,7 @@ func (c *call) uploadPartCopy() error {
 		Body: io.TeeReader(body, h), Size: length,
 		Finish: func(_ string, _ int64, m *core.Metadata) error {
 			sum = checksum.Value{Algorithm: algorithm, Sum: string(h.Sum(nil))}
-			keepChecksum(m, sum)
+			keepPartChecksum(m, sum)
 			return nil
 		},
 	})

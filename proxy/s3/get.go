@@ -197,7 +197,7 @@ func (c *call) partView(o *core.Object, whole view) (view, error) {
 	if number > len(segments) {
 		return view{}, fault.Newf(fault.InvalidPartNumber, "The requested partnumber is not satisfiable").With("ActualPartCount", itoa(len(segments)))
 	}
-	v := view{partial: true, parts: len(segments), length: segments[number-1].Length, sum: checksum.Parse(segments[number-1].Checksum)}
+	v := view{partial: true, parts: len(segments), length: segments[number-1].Length, sum: segmentChecksum(segments[number-1])}
 	for _, s := range segments[:number-1] {
 		v.offset += s.Length
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"hash"
 	"io"
@@ -248,8 +249,8 @@ func (p *payload) sum(a checksum.Algorithm) checksum.Value {
 // sent is the algorithm that the client used, or None.
 func (p *payload) sent() checksum.Algorithm { return max(p.given.Algorithm, p.trailer) }
 
-// finish is core.PutRequest's: it makes sure that the body was checked to its end, checks Content-MD5 and keeps the checksum of algorithm a.
-func (p *payload) finish(a checksum.Algorithm) func(string, int64, *core.Metadata) error {
+// finish is core.PutRequest's: it makes sure that the body was checked to its end, checks Content-MD5 and lets keep keep the checksum of algorithm a.
+func (p *payload) finish(a checksum.Algorithm, keep func(*core.Metadata, checksum.Value)) func(string, int64, *core.Metadata) error {
 	return func(md5Hex string, size int64, m *core.Metadata) error {
 		if p.err == nil {
 			var one [1]byte
@@ -263,7 +264,7 @@ func (p *payload) finish(a checksum.Algorithm) func(string, int64, *core.Metadat
 		if p.md5 != "" && p.md5 != md5Hex {
 			return fault.Newf(fault.BadDigest, "The Content-MD5 you specified did not match what we received.")
 		}
-		keepChecksum(m, p.sum(a))
+		keep(m, p.sum(a))
 		return nil
 	}
 }
@@ -285,17 +286,36 @@ func (p *payload) failed(err error) error {
 	return err
 }
 
-// systemChecksum is the name under which core keeps an object's or part's checksum.
-const systemChecksum = "s3-checksum"
+// What is kept with an object or part, in System.
+const (
+	systemChecksum = "s3-checksum"      // checksum.Value.String
+	systemListing  = "listing-checksum" // algorithm and type, which the storage peers put into listings
+)
 
 func keepChecksum(m *core.Metadata, v checksum.Value) {
 	if v.IsZero() {
 		return
 	}
 	if m.System == nil {
-		m.System = make(map[string]string, 1)
+		m.System = make(map[string]string, 2)
 	}
 	m.System[systemChecksum] = v.String()
+	m.System[systemListing] = v.Algorithm.String() + ":" + v.Type()
+}
+
+// keepPartChecksum is keepChecksum for a part, which no listing shows.
+func keepPartChecksum(m *core.Metadata, v checksum.Value) {
+	keepChecksum(m, v)
+	delete(m.System, systemListing)
+}
+
+// segmentChecksum is the checksum of a part that an object was made of: core keeps a part's System as JSON.
+func segmentChecksum(s core.Segment) checksum.Value {
+	var system map[string]string
+	if json.Unmarshal([]byte(s.Checksum), &system) != nil {
+		return checksum.Value{} // no checksum is better than a wrong one
+	}
+	return storedChecksum(system)
 }
 
 // storedChecksum is the checksum of an object or part, if it has one (what Swift wrote has none).

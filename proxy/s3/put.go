@@ -35,7 +35,7 @@ func (c *call) putObject() error {
 	info, err := c.cfg.Core.Put(c.ctx(), c.ref(), core.PutRequest{
 		Body: p, Size: p.size, Metadata: m, Check: check,
 		Finish: func(md5Hex string, size int64, m *core.Metadata) error {
-			err := p.finish(algorithm)(md5Hex, size, m)
+			err := p.finish(algorithm, keepChecksum)(md5Hex, size, m)
 			sum = storedChecksum(m.System)
 			return err
 		},

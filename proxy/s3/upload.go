@@ -116,7 +116,7 @@ func (c *call) uploadPart() error {
 		return fault.Newf(fault.InvalidRequest, "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
 			strings.ToLower(algorithm.String()), strings.ToLower(sent.String()))
 	}
-	part, err := c.cfg.Core.PutPart(c.ctx(), c.ref(), u.ID, n, core.PutRequest{Body: p, Size: p.size, Finish: p.finish(algorithm)})
+	part, err := c.cfg.Core.PutPart(c.ctx(), c.ref(), u.ID, n, core.PutRequest{Body: p, Size: p.size, Finish: p.finish(algorithm, keepPartChecksum)})
 	if err != nil {
 		return c.absent(p.failed(err), fault.NoSuchUpload)
 	}

@@ -43,7 +43,7 @@ func (m *Memory) ListObjects(_ context.Context, acc, name string, o core.ListOpt
 			continue
 		}
 		rows = append(rows, peerapi.Row{Name: i.Ref.Object, Timestamp: i.Timestamp, Size: i.Size, ETag: i.ETag, ContentType: i.ContentType,
-			Kind: i.Kind, DeleteAt: i.DeleteAt, Policy: i.Policy})
+			Kind: i.Kind, DeleteAt: i.DeleteAt, Policy: i.Policy, Checksum: i.System["listing-checksum"]})
 	}
 	return page(rows, o), nil
 }

@@ -182,7 +182,11 @@ func (m *Memory) CompleteUpload(_ context.Context, ref core.Ref, id string, c co
 		if have == nil || have.ETag != p.ETag {
 			return core.Info{}, errs.New(errs.Conflict, "part %d changed", p.Number)
 		}
-		man.Segments = append(man.Segments, core.Segment{Part: p.Number, ETag: p.ETag, Size: have.Size, Length: have.Size, Data: have.data})
+		system, err := json.Marshal(have.System)
+		if err != nil {
+			return core.Info{}, fmt.Errorf("encode what is kept with part %d: %w", p.Number, err)
+		}
+		man.Segments = append(man.Segments, core.Segment{Part: p.Number, ETag: p.ETag, Size: have.Size, Length: have.Size, Data: have.data, Checksum: string(system)})
 		size += have.Size
 	}
 	data, err := json.Marshal(man)
