@@ -99,6 +99,9 @@ func (w *remoteWriter) Commit(ctx context.Context, c Commit) (Outcome, error) {
 	if w.buf == nil {
 		return Outcome{}, errs.New(errs.Internal, "commit of a closed writer")
 	}
+	if err := ctx.Err(); err != nil {
+		return Outcome{}, errs.New(errs.KindOf(err), "commit on device %s of %s: %w", w.at.Device, w.at.Peer, err)
+	}
 	if w.err == nil {
 		w.err = w.flush()
 	}

@@ -206,7 +206,12 @@ func (w *writer) Commit(ctx context.Context, r engine.Write) (peerapi.Outcome, e
 	return out, nil
 }
 
-func (w *writer) Close() error { return nil }
+func (w *writer) Close() error {
+	w.engine.mu.Lock()
+	defer w.engine.mu.Unlock()
+	w.done = true
+	return nil
+}
 
 // Walk is engine.Engine's.
 func (e *Engine) Walk(p ring.Partition, _ uint8) iter.Seq2[engine.Held, error] {
