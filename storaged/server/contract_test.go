@@ -8,10 +8,10 @@ import (
 	"henge/internal/clock"
 	"henge/internal/errs"
 	"henge/storaged/engine"
+	"henge/storaged/engine/memory"
 	"henge/storaged/peerapi"
 	"henge/storaged/peerapi/peerapitest"
 	"henge/storaged/server"
-	"henge/storaged/server/servertest"
 )
 
 // newServer makes a peer p1 with one device d1 over an engine.
@@ -35,7 +35,7 @@ func newServer(t *testing.T, open func(dir string) (engine.Engine, error)) *serv
 	return s
 }
 
-func inMemory(string) (engine.Engine, error) { return servertest.NewEngine(), nil }
+func inMemory(string) (engine.Engine, error) { return memory.New(), nil }
 
 var self, lost = peerapi.Target{Peer: "p1", Device: "d1"}, peerapi.Target{Peer: "p9", Device: "d1"}
 

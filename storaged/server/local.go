@@ -183,7 +183,12 @@ func (l *Local) Index(ctx context.Context, key peerapi.Key) (peerapi.IndexInfo, 
 }
 
 // Merge is peerapi.Device's.
-func (l *Local) Merge(ctx context.Context, m peerapi.Merge) error { return l.listing.Merge(ctx, m) }
+func (l *Local) Merge(ctx context.Context, m peerapi.Merge) error {
+	if err := ctx.Err(); err != nil {
+		return gaveUp(err)
+	}
+	return l.listing.Merge(ctx, m)
+}
 
 // List is peerapi.Device's.
 func (l *Local) List(ctx context.Context, q peerapi.ListQuery) (peerapi.ListPage, error) {
@@ -195,6 +200,9 @@ func (l *Local) List(ctx context.Context, q peerapi.ListQuery) (peerapi.ListPage
 
 // ChangeIndex is peerapi.Device's.
 func (l *Local) ChangeIndex(ctx context.Context, c peerapi.IndexChange) (peerapi.IndexOutcome, error) {
+	if err := ctx.Err(); err != nil {
+		return peerapi.IndexOutcome{}, gaveUp(err)
+	}
 	targets := c.Listing
 	before, after, err := l.listing.Change(ctx, c)
 	out := peerapi.IndexOutcome{Existed: before.Exists(), Newest: max(after.Created, after.Deleted)}

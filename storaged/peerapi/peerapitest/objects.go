@@ -107,7 +107,7 @@ func testRestamp(_ *testing.T, s *suite) {
 		s.accepted(s.commit(peerapi.Commit{Record: record(name, 10, data)}, data))
 		r := record(name, 20, data)
 		r.Meta, r.Created = map[string]string{"x-object-meta-color": "red"}, at(10)
-		out, err := s.Device.Restamp(s.ctx, at(9), peerapi.Commit{Record: r})
+		out, err := s.Device.Restamp(s.ctx, at(11), peerapi.Commit{Record: r})
 		if err != nil || out.Accepted || !out.Missing {
 			s.Fatalf("restamp of what is not there: %+v %v", out, err)
 		}

@@ -16,6 +16,7 @@ import (
 	"henge/internal/errs"
 	"henge/ring"
 	"henge/storaged/engine"
+	"henge/storaged/engine/memory"
 	"henge/storaged/peerapi"
 	"henge/storaged/server"
 )
@@ -36,7 +37,7 @@ type Cluster struct {
 type Peer struct {
 	Name    string
 	Targets []peerapi.Target
-	engines map[string]*Engine
+	disks   map[string]*memory.Disk
 	server  *server.Server // nil while it is killed
 }
 
@@ -55,10 +56,10 @@ func NewCluster(t testing.TB, peers, devicesPerPeer int) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, dir: t.TempDir(), log: slog.New(slog.DiscardHandler), peers: map[string]*Peer{}, fault: func(Call) error { return nil }}
 	for i := range peers {
-		p := &Peer{Name: fmt.Sprintf("p%d", i+1), engines: map[string]*Engine{}}
+		p := &Peer{Name: fmt.Sprintf("p%d", i+1), disks: map[string]*memory.Disk{}}
 		for j := range devicesPerPeer {
 			d := fmt.Sprintf("d%d", j+1)
-			p.engines[d] = NewEngine()
+			p.disks[d] = memory.NewDisk()
 			p.Targets = append(p.Targets, peerapi.Target{Peer: p.Name, Device: d})
 		}
 		c.peers[p.Name] = p
@@ -111,13 +112,17 @@ func (c *Cluster) Key(account, container, object string) peerapi.Key {
 func (c *Cluster) start(p *Peer) {
 	c.t.Helper()
 	dirs := map[string]string{}
-	for d, e := range p.engines {
-		e.Reopen()
+	for d := range p.disks {
 		dirs[d] = filepath.Join(c.dir, p.Name+"-"+d)
 	}
 	s, err := server.New(server.Config{
 		Self: p.Name, Devices: dirs, Clock: clock.System{}, Log: c.log,
-		Open: func(name, dir string) (engine.Engine, error) { return p.engines[name], os.MkdirAll(dir, 0o700) },
+		Open: func(name, dir string) (engine.Engine, error) {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return nil, err
+			}
+			return p.disks[name].Open()
+		},
 		Accounts: func(account string) (peerapi.Key, []peerapi.Target) {
 			key := c.Key(account, "", "")
 			primaries, _ := c.Replicas(key.Hash)
@@ -165,6 +170,9 @@ func (c *Cluster) Revive(peer string) {
 		s.PeerUp(peer)
 	}
 }
+
+// Disk is what a device of a peer keeps its objects on; SetFull of it makes the device full.
+func (c *Cluster) Disk(t peerapi.Target) *memory.Disk { return c.peers[t.Peer].disks[t.Device] }
 
 // Server is a peer's server, nil while it is killed.
 func (c *Cluster) Server(peer string) *server.Server {
