@@ -1,9 +1,10 @@
 package ring
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
-	"time"
+	"slices"
 
 	"henge/internal/errs"
 )
@@ -25,6 +26,7 @@ type Builder struct {
 	changed      bool // since the last rebalance
 
 	devices []*Device // by number; nil where one was removed
+	removed []*Device // since the last rebalance, which still has to give their partitions to others
 	slots   []uint32  // stride a partition: the number of the device, or noDevice
 	stride  int
 	last    int      // how many partitions the last replica covers, as of the last rebalance
@@ -109,6 +111,8 @@ func (b *Builder) Remove(id int) error {
 	if _, err := b.Device(id); err != nil {
 		return err
 	}
+	b.removed = append(b.removed, b.devices[id])
+	slices.SortFunc(b.removed, func(x, y *Device) int { return cmp.Compare(x.ID, y.ID) })
 	b.devices[id] = nil
 	b.touch()
 	return nil
@@ -129,6 +133,15 @@ func (b *Builder) Devices() []Device {
 		if d != nil {
 			out = append(out, *d)
 		}
+	}
+	return out
+}
+
+// Removed are the devices that were removed since the last Rebalance.
+func (b *Builder) Removed() []Device {
+	var out []Device
+	for _, d := range b.removed {
+		out = append(out, *d)
 	}
 	return out
 }
@@ -218,39 +231,3 @@ func (b *Builder) Ring() (*Ring, error) {
 	}
 	return newRing(b.power, b.version, b.devices, b.slots, b.stride, b.last), nil
 }
-
-// Rebalance gives every replica a place. now is for min_part_hours; the same seed and history give the same ring.
-func (b *Builder) Rebalance(now time.Time, seed uint64) (Changes, error) {
-	b.stride, b.last = int(math.Ceil(b.replicas)), b.extra()
-	b.slots = make([]uint32, b.Partitions()*b.stride)
-	for i := range b.slots {
-		b.slots[i] = noDevice
-	}
-	b.moved = make([]uint32, b.Partitions())
-	t := newTree(b.devices)
-	if t.nodes[0].usable == 0 {
-		return Changes{}, errs.New(errs.Invalid, "no device with a weight in the ring")
-	}
-	rng := newRandom(seed)
-	groups := map[int][]int{}
-	for p := range b.Partitions() {
-		r := b.replicasOf(p)
-		groups[r] = append(groups[r], p)
-	}
-	for r := b.stride; r >= b.stride-1; r-- {
-		ps := groups[r]
-		if len(ps) == 0 || r == 0 {
-			continue
-		}
-		rng.Shuffle(len(ps), func(i, j int) { ps[i], ps[j] = ps[j], ps[i] })
-		pn := newPlan(t, r, b.overload)
-		pl := placer{tree: t, rng: rng, quota: pn.quotas(t, len(ps))}
-		pl.place(b, ps, pn.replicas)
-	}
-	b.version++
-	b.changed = false
-	return Changes{}, nil
-}
-
-// Changes says what a Rebalance did.
-type Changes struct{}

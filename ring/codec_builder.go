@@ -30,6 +30,11 @@ func (b *Builder) encodeBody(w io.Writer) {
 	put64(w, math.Float64bits(b.replicas))
 	put64(w, math.Float64bits(b.overload))
 	putDevices(w, b.devices)
+	gone := make([]*Device, len(b.devices))
+	for _, d := range b.removed {
+		gone[d.ID] = d
+	}
+	putDevices(w, gone)
 	if b.slots == nil {
 		return
 	}
@@ -63,6 +68,22 @@ func (b *Builder) decodeBody(s *source) error {
 	if b.devices, err = s.devices(); err != nil {
 		return err
 	}
+	gone, err := s.devices()
+	if err != nil {
+		return err
+	}
+	for id, d := range gone {
+		if d == nil {
+			continue
+		}
+		if id >= len(b.devices) || b.devices[id] != nil {
+			return errs.New(errs.Corrupt, "device %d is removed, and there", id)
+		}
+		b.removed = append(b.removed, d)
+	}
+	if len(gone) != len(b.devices) {
+		return errs.New(errs.Corrupt, "two lists of devices of different length")
+	}
 	if flags&2 == 0 {
 		return s.err
 	}
@@ -74,8 +95,8 @@ func (b *Builder) decodeBody(s *source) error {
 	}
 	// A device that was removed since the last rebalance still has its slots.
 	for i, id := range b.slots {
-		if id != noDevice && int(id) >= len(b.devices) {
-			return errs.New(errs.Corrupt, "entry %d names device %d, which never was", i, id)
+		if id != noDevice && (int(id) >= len(b.devices) || b.devices[id] == nil && gone[id] == nil) {
+			return errs.New(errs.Corrupt, "entry %d names device %d, which is not there", i, id)
 		}
 	}
 	return nil
@@ -112,6 +133,7 @@ func IsBuilder(head []byte) bool {
 func (b *Builder) Clone() *Builder {
 	c := *b
 	c.devices = append([]*Device(nil), b.devices...) // Devices are replaced, never modified
+	c.removed = append([]*Device(nil), b.removed...)
 	c.slots = append([]uint32(nil), b.slots...)
 	c.moved = append([]uint32(nil), b.moved...)
 	return &c

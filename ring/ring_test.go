@@ -1,9 +1,7 @@
 package ring
 
 import (
-	"bytes"
 	"fmt"
-	"reflect"
 	"testing"
 	"time"
 )
@@ -96,27 +94,5 @@ func BenchmarkPrimaries(b *testing.B) {
 		if len(r.Primaries(r.Partition(h), into[:0])) != 3 {
 			b.Fatal("not 3")
 		}
-	}
-}
-
-func TestRingFile_RoundTrip(t *testing.T) {
-	b := cluster(t, 8, 2.5, 2, 2, 2, 2)
-	if _, err := b.Rebalance(day, 1); err != nil {
-		t.Fatal(err)
-	}
-	r, err := b.Ring()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var buf bytes.Buffer
-	if n, err := r.WriteTo(&buf); err != nil || n != int64(buf.Len()) {
-		t.Fatal(n, err)
-	}
-	back, err := ReadRing(&buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if back.Digest() != r.Digest() || back.Replicas() != 2.5 || back.Version() != r.Version() || !reflect.DeepEqual(back, r) {
-		t.Fatalf("read %+v", back)
 	}
 }
