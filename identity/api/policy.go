@@ -1,7 +1,10 @@
 package api
 
 import (
-	"henge/identity/token"
+	"slices"
+
+	"henge/cluster/state"
+	"henge/identity/model"
 	"henge/internal/errs"
 )
 
@@ -40,7 +43,22 @@ func (c *call) require(allowed bool) error {
 	return nil
 }
 
-// restricted is a session of an application credential that may not make further credentials: what is made must not outlive or exceed it.
-func restricted(s *token.Session, unrestricted bool) bool {
-	return s.Claims.ApplicationCredentialID != "" && !unrestricted
+// outranked keeps the manager of a domain from whoever has more than he could grant: by setting such a user's password, or by joining such a group, he
+// would get it.
+func (c *call) outranked(r state.Reader, grants []model.Assignment) error {
+	if c.admin() {
+		return nil
+	}
+	for _, a := range grants {
+		roles, err := model.Expand(r, []string{a.RoleID})
+		if err != nil {
+			return err
+		}
+		for _, role := range roles {
+			if !slices.Contains(managersRoles, role.Name) {
+				return c.denied()
+			}
+		}
+	}
+	return nil
 }

@@ -9,7 +9,7 @@ func DeleteUser(w state.Writer, id string) error {
 	if err := Users.Delete(w, id); err != nil {
 		return err
 	}
-	if err := deleteWhere(w, Assignments, "actor", Actor{ActorUser, id}.key(), Assignment.RowID); err != nil {
+	if err := deleteWhere(w, Assignments, "actor", Actor{ActorUser, id}.Key(), Assignment.RowID); err != nil {
 		return err
 	}
 	if err := deleteWhere(w, Memberships, "user", id, Membership.RowID); err != nil {
@@ -26,7 +26,7 @@ func DeleteGroup(w state.Writer, id string) error {
 	if err := Groups.Delete(w, id); err != nil {
 		return err
 	}
-	if err := deleteWhere(w, Assignments, "actor", Actor{ActorGroup, id}.key(), Assignment.RowID); err != nil {
+	if err := deleteWhere(w, Assignments, "actor", Actor{ActorGroup, id}.Key(), Assignment.RowID); err != nil {
 		return err
 	}
 	return deleteWhere(w, Memberships, "group", id, Membership.RowID)
@@ -38,7 +38,7 @@ func DeleteProject(w state.Writer, id string) error {
 	if err := Projects.Delete(w, id); err != nil {
 		return err
 	}
-	if err := deleteWhere(w, Assignments, "target", Target{TargetProject, id}.key(), Assignment.RowID); err != nil {
+	if err := deleteWhere(w, Assignments, "target", Target{TargetProject, id}.Key(), Assignment.RowID); err != nil {
 		return err
 	}
 	if err := deleteWhere(w, ApplicationCredentials, "project", id, func(a ApplicationCredential) string { return a.ID }); err != nil {
@@ -77,7 +77,7 @@ func DeleteDomain(w state.Writer, id string) error {
 	if err := each(w, Roles, "domain", id, func(r Role) error { return DeleteRole(w, r.ID) }); err != nil {
 		return err
 	}
-	return deleteWhere(w, Assignments, "target", Target{TargetDomain, id}.key(), Assignment.RowID)
+	return deleteWhere(w, Assignments, "target", Target{TargetDomain, id}.Key(), Assignment.RowID)
 }
 
 // DeleteRole removes a role, every grant of it, and what it implied or was implied by.

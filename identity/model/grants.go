@@ -32,7 +32,7 @@ func AssignmentsOf(r state.Reader, userID string) ([]Assignment, error) {
 	}
 	var all []Assignment
 	for _, actor := range actors {
-		for a, err := range Assignments.Where(r, "actor", actor.key()) {
+		for a, err := range Assignments.Where(r, "actor", actor.Key()) {
 			if err != nil {
 				return nil, err
 			}

@@ -39,8 +39,8 @@ var (
 			Index("prior", false, func(i Implication) string { return i.PriorID }).
 			Index("implied", false, func(i Implication) string { return i.ImpliedID })
 	Assignments = state.NewTable[Assignment](Prefix+"assignments").
-			Index("actor", false, func(a Assignment) string { return a.Actor.key() }).
-			Index("target", false, func(a Assignment) string { return a.Target.key() }).
+			Index("actor", false, func(a Assignment) string { return a.Actor.Key() }).
+			Index("target", false, func(a Assignment) string { return a.Target.Key() }).
 			Index("role", false, func(a Assignment) string { return a.RoleID })
 	Services  = state.NewTable[Service](Prefix+"services").Index("type", false, func(s Service) string { return s.Type })
 	Endpoints = state.NewTable[Endpoint](Prefix+"endpoints").
@@ -58,8 +58,11 @@ var (
 	TokenKeys   = state.NewTable[TokenKey](Prefix + "token_keys")
 )
 
-func (a Actor) key() string  { return string(a.Kind) + Sep + a.ID }
-func (t Target) key() string { return string(t.Kind) + Sep + t.ID }
+// Key is the actor's key in the index "actor" of Assignments.
+func (a Actor) Key() string { return string(a.Kind) + Sep + a.ID }
+
+// Key is the target's key in the index "target" of Assignments.
+func (t Target) Key() string { return string(t.Kind) + Sep + t.ID }
 
 // RowID is the assignment's place in its table: the same grant always has the same one.
 func (a Assignment) RowID() string {

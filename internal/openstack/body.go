@@ -261,6 +261,28 @@ func (f *Fields) Object(name string) *Fields {
 	return inner
 }
 
+// Objects takes a list of objects, each to be taken apart further.
+func (f *Fields) Objects(name string, lengthMax int) []*Fields {
+	raw, ok := f.take(name)
+	if !ok {
+		return nil
+	}
+	var list []map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		f.Fail(name, "%s is not a list of objects", shorten(raw))
+		return nil
+	}
+	if len(list) > lengthMax {
+		f.Fail(name, "it has %d items; %d are allowed", len(list), lengthMax)
+		return nil
+	}
+	var all []*Fields
+	for _, item := range list {
+		all = append(all, &Fields{path: f.path + name + ".", raw: item, err: f.err})
+	}
+	return all
+}
+
 // Drop forgets fields that the client may send and that mean nothing to us: what it was shown and sends back.
 func (f *Fields) Drop(names ...string) {
 	for _, name := range names {
