@@ -3,7 +3,9 @@ package core
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 
 	"henge/internal/clock"
 	"henge/internal/errs"
@@ -30,6 +32,11 @@ func (b *copyBody) commit(ctx context.Context, i int, d peerapi.Device, cm peera
 		}
 	}
 	src, err := b.open(ctx, i, cm.Record.Timestamp)
+	if errors.Is(err, errNoSource) {
+		// Most likely it was replaced since. Nothing was sent: that is a refusal, and the next round sees what there is now.
+		b.core.logger.LogAttrs(ctx, slog.LevelDebug, "no copy of an undecided version", slog.Any("error", err))
+		return peerapi.Outcome{}, nil
+	}
 	if err != nil {
 		return peerapi.Outcome{}, err
 	}
@@ -75,5 +82,7 @@ func (b *copyBody) open(ctx context.Context, but int, now clock.Timestamp) (io.R
 			}
 		}
 	}
-	return nil, errs.New(errs.Unavailable, "no replica gives the version to be copied: %w", errors.Join(failures...))
+	return nil, fmt.Errorf("%w: %w", errNoSource, errors.Join(failures...))
 }
+
+var errNoSource = errs.New(errs.Unavailable, "no replica gives the version to be copied")

@@ -226,14 +226,9 @@ func (c *Core) openObject(ctx context.Context, ref Ref, policy uint8, o OpenOpti
 	if err != nil {
 		return nil, err
 	}
-	v := &view{r: &r, order: c.nearest(r.targets)}
-	src := &plainSource{core: c, r: &r, order: v.order}
-	var rec *peerapi.Record
-	if o.HeadOnly {
-		if rec, err = c.lookup(ctx, v, o.Newest); err != nil {
-			return nil, err
-		}
-	} else if rec, err = c.lookupOpen(ctx, v, o.Newest, src); err != nil {
+	src := &plainSource{core: c, r: &r, order: c.nearest(r.targets)}
+	rec, err := c.findVersion(ctx, src, o)
+	if err != nil {
 		return nil, err
 	}
 	if !c.alive(rec) {
@@ -255,9 +250,44 @@ func (c *Core) openObject(ctx context.Context, ref Ref, policy uint8, o OpenOpti
 	return out, nil
 }
 
+// overtakenMax is how often a read begins anew because the version that it found was replaced before it could be opened.
+const overtakenMax = 8
+
+// findVersion looks the newest version up and, unless only its head is wanted, opens it.
+func (c *Core) findVersion(ctx context.Context, src *plainSource, o OpenOptions) (*peerapi.Record, error) {
+	if o.HeadOnly {
+		return c.lookup(ctx, &view{r: src.r, order: src.order}, o.Newest)
+	}
+	src.ctx, src.cancel = context.WithCancel(ctx)
+	for try := 0; ; try++ {
+		v := &view{r: src.r, order: src.order}
+		rec, err := c.lookupOpen(ctx, v, o.Newest, src)
+		if err == nil && c.alive(rec) && src.first == nil {
+			// The nearest has another version, or none. Open it now: once open, it stays readable whatever is written over it.
+			src.record = rec
+			f := &failover{source: src, ctx: src.ctx, left: rec.StoredSize}
+			if err = f.reopen(); err == nil {
+				src.first, src.firstIndex = f.body, f.index
+			} else if try < overtakenMax && c.overtaken(ctx, v, rec) {
+				continue
+			}
+		}
+		if err != nil {
+			src.cancel()
+			return nil, err
+		}
+		return rec, nil
+	}
+}
+
+// overtaken tells whether a newer version than rec has come.
+func (c *Core) overtaken(ctx context.Context, v *view, rec *peerapi.Record) bool {
+	c.again(ctx, v)
+	return v.newest() > rec.Timestamp
+}
+
 // lookupOpen is lookup with the bytes: the nearest primary is opened while others confirm that its version is the newest.
 func (c *Core) lookupOpen(ctx context.Context, v *view, newest bool, src *plainSource) (*peerapi.Record, error) {
-	src.ctx, src.cancel = context.WithCancel(ctx)
 	first := v.order[0]
 	v.tried[first] = true
 	o := c.openHedged(src.ctx, v.r, first, 0, peerapi.Whole, func() { c.more(ctx, v, v.r.majority()-1) })
@@ -271,7 +301,6 @@ func (c *Core) lookupOpen(ctx context.Context, v *view, newest bool, src *plainS
 		o.discard()
 	}
 	if err != nil {
-		src.cancel()
 		return nil, err
 	}
 	src.first, src.firstIndex = o.body, first
