@@ -62,6 +62,8 @@ type Core struct {
 
 	containers *containerCache
 	flights    singleflight.Group
+	turns      turns
+	contended  contended
 	buffers    buffers
 	hashes     hashes
 	stragglers atomic.Int64   // writes that go on after their request was answered

@@ -219,6 +219,9 @@ func (o *memObject) accept(c *peerapi.Commit, data []byte) peerapi.Outcome {
 		out.Replaced, out.ReplacedAt = o.record.Upload, o.record.Timestamp
 	}
 	rec := c.Record
+	if o.promise < t {
+		o.promise = 0 // a record says as much
+	}
 	o.record, o.data, o.handoff = &rec, data, c.Handoff
 	return out
 }
@@ -291,7 +294,7 @@ func (d *memDevice) Prepare(ctx context.Context, key peerapi.Key, ballot clock.T
 		return peerapi.Outcome{Newest: newest}, s, leave()
 	}
 	o.promise = ballot
-	return peerapi.Outcome{Accepted: true}, s, leave()
+	return peerapi.Outcome{Accepted: true}, o.state(), leave()
 }
 
 func (d *memDevice) index(key peerapi.Key) *memIndex {

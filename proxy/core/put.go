@@ -103,10 +103,14 @@ func (c *Core) putWhole(ctx context.Context, ref Ref, w *write, p PutRequest, da
 
 // commitPut makes a staged object visible, under a condition if there is one.
 func (c *Core) commitPut(ctx context.Context, ref Ref, w *write, rec peerapi.Record, b body, check Check) (Info, error) {
-	var err error
+	release, err := c.turns.take(ctx, w.r.key.Hash)
+	if err != nil {
+		return Info{}, err
+	}
+	defer release()
 	var done peerapi.Record
 	if check == nil {
-		done, err = c.put(ctx, w, rec, b)
+		done, err = c.put(ctx, w, rec, b, nil)
 	} else {
 		done, err = c.decide(ctx, w, decision{propose: func(current *peerapi.Record) (peerapi.Record, body, error) {
 			if err := check(c.current(ref, current)); err != nil {
@@ -141,6 +145,11 @@ func (c *Core) Delete(ctx context.Context, ref Ref, check Check) error {
 }
 
 func (c *Core) deleteIn(ctx context.Context, ref Ref, w *write, check Check) error {
+	release, err := c.turns.take(ctx, w.r.key.Hash)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if check != nil {
 		_, err := c.decide(ctx, w, decision{propose: func(current *peerapi.Record) (peerapi.Record, body, error) {
 			if err := check(c.current(ref, current)); err != nil {
@@ -153,14 +162,15 @@ func (c *Core) deleteIn(ctx context.Context, ref Ref, w *write, check Check) err
 		}})
 		return err
 	}
-	current, err := c.lookup(ctx, &view{r: &w.r, order: c.nearest(w.r.targets)}, false)
+	asked := &view{r: &w.r, order: c.nearest(w.r.targets)}
+	current, err := c.lookup(ctx, asked, false)
 	if err != nil {
 		return err
 	}
 	if current == nil || current.Deleted {
 		return noObject(ref)
 	}
-	if _, err := c.put(ctx, w, tombstone(w.r.key), wholeBody(nil)); err != nil {
+	if _, err := c.put(ctx, w, tombstone(w.r.key), wholeBody(nil), asked); err != nil {
 		return err
 	}
 	if !c.alive(current) {
@@ -175,6 +185,11 @@ func (c *Core) UpdateMeta(ctx context.Context, ref Ref, change func(Info) (Metad
 	if err != nil {
 		return Info{}, err
 	}
+	release, err := c.turns.take(ctx, w.r.key.Hash)
+	if err != nil {
+		return Info{}, err
+	}
+	defer release()
 	var last peerapi.Record
 	var created clock.Timestamp
 	done, err := c.decide(ctx, w, decision{propose: func(current *peerapi.Record) (peerapi.Record, body, error) {

@@ -47,7 +47,7 @@ func (c *Core) reapLater(ctx context.Context, ref Ref, id string, grace time.Dur
 }
 
 // giveUp is for the parts of versions that a write replaced. An entry that cannot be written is made up for by the scan.
-func (c *Core) giveUp(ctx context.Context, w *write, old []replaced) {
+func (c *Core) giveUp(ctx context.Context, w *write, old []ended) {
 	seen := ""
 	for _, r := range old {
 		if r.upload == seen {

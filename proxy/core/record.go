@@ -100,10 +100,16 @@ func recordOf(key peerapi.Key, size int64, etag string, m Metadata) peerapi.Reco
 	}
 }
 
-// rowOf is a record's line in its container's listing.
+// systemListingChecksum is the value of Record.System that its line in the listing shows.
+const systemListingChecksum = "listing-checksum"
+
+// rowOf is a record's line in its container's listing, as storage peers make it.
 func rowOf(r *peerapi.Record) peerapi.Row {
-	return peerapi.Row{
-		Name: r.Key.Object, Timestamp: r.Timestamp, Deleted: r.Deleted, Size: r.Size, ETag: r.ETag, ContentType: r.ContentType, Kind: r.Kind,
-		DeleteAt: r.DeleteAt, Policy: r.Key.Policy,
+	row := peerapi.Row{Name: r.Key.Object, Timestamp: r.Timestamp, Deleted: r.Deleted}
+	if r.Deleted {
+		return row
 	}
+	row.Size, row.ETag, row.ContentType, row.Kind = r.Size, r.ETag, r.ContentType, r.Kind
+	row.DeleteAt, row.Policy, row.Checksum = r.DeleteAt, r.Key.Policy, r.System[systemListingChecksum]
+	return row
 }

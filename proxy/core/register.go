@@ -45,20 +45,11 @@ func (rd *round) holds(i int, t clock.Timestamp) bool {
 	return rd.promised[i] && rd.states[i].Record != nil && rd.states[i].Timestamp() == t
 }
 
-// rivals is what a decision learned of other rounds: whether one might have completed what it sent.
-type rivals struct {
-	own    []clock.Timestamp // the ballots of this decision
-	newest clock.Timestamp   // the newest promise to somebody else that was met
-	blind  [replicasMax]bool
-	hidden bool // an answer was lost that might have told of one, and our own promise covers it now
-}
-
 // prepare gets promises from a majority, at a ballot newer than all that it meets.
-func (c *Core) prepare(ctx context.Context, w *write, rv *rivals) (*round, error) {
+func (c *Core) prepare(ctx context.Context, w *write) (*round, error) {
 	r := &w.r
 	for try := 0; ; try++ {
 		rd := &round{ballot: c.clock.Next(), promised: make(ballot, len(r.targets)), states: make([]peerapi.State, len(r.targets))}
-		rv.own = append(rv.own, rd.ballot)
 		type answer struct {
 			out   peerapi.Outcome
 			state peerapi.State
@@ -83,12 +74,10 @@ func (c *Core) prepare(ctx context.Context, w *write, rv *rivals) (*round, error
 		for i, a := range replies {
 			if a.err != nil {
 				failures = append(failures, a.err)
-				rv.blind[i] = true
 				continue
 			}
 			rd.promised[i], rd.states[i] = a.value.out.Accepted, a.value.state
 			newest = max(newest, a.value.out.Newest, a.value.state.Timestamp(), a.value.state.Promise)
-			rv.note(i, rd.ballot, a.value.state)
 		}
 		promised, answered := got(replies)
 		if promised >= r.majority() {
@@ -108,28 +97,18 @@ func (c *Core) prepare(ctx context.Context, w *write, rv *rivals) (*round, error
 	}
 }
 
-// note takes down the promise that a primary had made before. An earlier promise of our own tells nothing of what it covered, if its answer was lost.
-func (rv *rivals) note(i int, now clock.Timestamp, s peerapi.State) {
-	switch {
-	case s.Promise == 0:
-	case s.Promise == now:
-		rv.hidden = true // it says only what holds from now on
-	case !slices.Contains(rv.own, s.Promise):
-		rv.newest = max(rv.newest, s.Promise)
-	case rv.blind[i]:
-		rv.hidden = true
-	}
-}
-
 func (c *Core) backOff(ctx context.Context, try int) bool {
 	return pause(ctx, min(backoffFirst<<min(try, 10), backoffMax))
 }
 
 // decision is a change that depends on what is there, or that must not happen twice.
 type decision struct {
-	// sent are the timestamps under which the change went out before, and spread how many primaries may have taken it then.
-	sent   []clock.Timestamp
-	spread int
+	// sent are the timestamps under which the change went out before and may have been taken.
+	sent []clock.Timestamp
+	// floor, when floored, is the newest timestamp that a majority of the primaries held at a moment since the request began: whatever is newer was not complete then.
+	// It counts only for changes without a condition.
+	floor   clock.Timestamp
+	floored bool
 	// propose gives what to write over current, or an error if nothing is to be written. It may be called several times.
 	propose func(current *peerapi.Record) (peerapi.Record, body, error)
 }
@@ -147,25 +126,24 @@ func (c *Core) decide(ctx context.Context, w *write, d decision) (peerapi.Record
 	// A handoff cannot take part: it made no promise.
 	asked := w
 	w = &write{r: w.r, parent: w.parent, container: w.container, slots: w.primaries()}
-	var rv rivals
 	for try := 0; ; try++ {
-		rd, err := c.prepare(ctx, w, &rv)
+		rd, err := c.prepare(ctx, w)
 		if err != nil {
 			return peerapi.Record{}, err
 		}
 		current := rd.newest()
 		if current != nil && len(d.sent) > 0 {
-			ours, err := c.recognise(w, &d, &rv, current)
+			ours, err := c.recognise(w, &d, current)
 			if err != nil {
 				return peerapi.Record{}, err
 			}
-			if ours == replacedSince {
-				return peerapi.Record{Key: w.r.key, Timestamp: d.sent[0]}, nil
-			}
-			if ours == present {
+			if ours != absent {
 				rec, told, err := c.affirm(ctx, w, rd, current)
 				if err == nil && !told {
 					err = c.finish(ctx, w, &attempt{record: rec, listed: make([]bool, len(w.parent.targets))})
+				}
+				if err == nil && ours == replaced {
+					rec = peerapi.Record{Key: w.r.key, Timestamp: d.sent[0]}
 				}
 				if !errors.Is(err, errRefused) {
 					return rec, err
@@ -198,11 +176,12 @@ func (c *Core) decide(ctx context.Context, w *write, d decision) (peerapi.Record
 			return rec, c.finish(ctx, w, &a)
 		}
 		if a.possible() > 0 {
-			d.sent, d.spread = append(d.sent, rd.ballot), max(d.spread, a.possible())
+			d.sent = append(d.sent, rd.ballot)
 		}
 		if a.accepted+a.refused < w.r.majority() {
 			return rec, a.shortfall(w)
 		}
+		c.contended.mark(c, w.r.key.Hash)
 		if err := c.observe(a.newest); err != nil {
 			return rec, err
 		}
@@ -240,26 +219,27 @@ func (w *write) primaries() []slot {
 type recognition int
 
 const (
-	absent        recognition = iota // what was sent is not the value, never was, and never will be
-	present                          // it is what there is
-	replacedSince                    // it was, and another write was decided upon it
+	absent   recognition = iota // what was sent is not the value, never was, and never will be
+	present                     // it is what there is
+	replaced                    // it was, or counts as if it had been; something newer is there now
 )
 
 // recognise finds out what became of earlier attempts, now that a newer ballot is prepared and current is the newest version.
-func (c *Core) recognise(w *write, d *decision, rv *rivals, current *peerapi.Record) (recognition, error) {
+func (c *Core) recognise(w *write, d *decision, current *peerapi.Record) (recognition, error) {
 	if slices.Contains(d.sent, origin(current)) {
 		return present, nil
 	}
-	first := slices.Min(d.sent)
-	if current.Timestamp < first {
+	if current.Timestamp < slices.Min(d.sent) {
 		return absent, nil // it is on none of this majority, and cannot come to it any more
 	}
-	if base := systemTime(current, systemBase, 0); base != 0 && slices.Contains(d.sent, base) {
-		return replacedSince, nil
+	base := systemTime(current, systemBase, 0)
+	if base != 0 && slices.Contains(d.sent, base) {
+		return replaced, nil
 	}
-	// Something newer lies over it. It was chosen only if a majority took it from us, or if another round completed it; such a round would have left promises.
-	if d.spread < w.r.majority() && rv.newest < first && !rv.hidden {
-		return absent, nil
+	// Something newer lies over it. Perhaps ours was the value in between (a reader may have completed it), perhaps not. If the newer one depends on nothing, and came up
+	// since our request began, that makes no difference: ours may be said to have been there just before it.
+	if d.floored && base == 0 && origin(current) > d.floor {
+		return replaced, nil
 	}
 	return absent, errUnknown(w.r.key)
 }
@@ -307,9 +287,8 @@ func (c *Core) affirm(ctx context.Context, w *write, rd *round, current *peerapi
 // affirmCurrent makes the newest version the chosen one, whatever it is, and gives it; nil when there is none.
 func (c *Core) affirmCurrent(ctx context.Context, w *write) (*peerapi.Record, error) {
 	w = &write{r: w.r, parent: w.parent, container: w.container, slots: w.primaries()}
-	var rv rivals
 	for try := 0; ; try++ {
-		rd, err := c.prepare(ctx, w, &rv)
+		rd, err := c.prepare(ctx, w)
 		if err != nil {
 			return nil, err
 		}

@@ -109,12 +109,12 @@ type attempt struct {
 	newest   clock.Timestamp
 	gone     bool
 	listed   []bool // by container replica
-	replaced []replaced
+	replaced []ended
 	errs     []error
 }
 
-// replaced is a version with parts of its own that a write has put an end to.
-type replaced struct {
+// ended is a version with parts of its own that a write has put an end to.
+type ended struct {
 	upload string
 	at     clock.Timestamp
 }
@@ -212,7 +212,7 @@ func (a *attempt) take(w *write, prepared ballot, r reply[peerapi.Outcome]) {
 		}
 	}
 	if out.Replaced != "" && out.Accepted && out.Replaced != a.record.Upload {
-		a.replaced = append(a.replaced, replaced{out.Replaced, out.ReplacedAt})
+		a.replaced = append(a.replaced, ended{out.Replaced, out.ReplacedAt})
 	}
 }
 
@@ -229,7 +229,19 @@ func (a *attempt) shortfall(w *write) error {
 const plainTriesMax = 4
 
 // put makes a plain write: rec at the next timestamp. It returns when a majority of the primaries holds it and a majority of the container's replicas lists it.
-func (c *Core) put(ctx context.Context, w *write, rec peerapi.Record, b body) (peerapi.Record, error) {
+// asked, if not nil, is what a majority said since the request began.
+func (c *Core) put(ctx context.Context, w *write, rec peerapi.Record, b body, asked *view) (peerapi.Record, error) {
+	d := decision{propose: func(*peerapi.Record) (peerapi.Record, body, error) { return rec, b, nil }}
+	if asked == nil && c.contended.is(c, w.r.key.Hash) {
+		asked = &view{r: &w.r, order: c.nearest(w.r.targets)}
+		c.more(ctx, asked, w.r.majority())
+	}
+	if asked != nil && asked.count() >= w.r.majority() {
+		d.floor, d.floored = asked.newest(), true
+		if err := c.observe(d.floor); err != nil {
+			return rec, err
+		}
+	}
 	for try := 1; ; try++ {
 		rec.Timestamp = c.clock.Next()
 		a := c.send(ctx, w, rec, b, nil)
@@ -239,23 +251,20 @@ func (c *Core) put(ctx context.Context, w *write, rec peerapi.Record, b body) (p
 		if a.refused == 0 || a.accepted+a.refused < w.r.majority() {
 			return rec, a.shortfall(w)
 		}
+		c.contended.mark(c, w.r.key.Hash)
 		if err := c.observe(a.newest); err != nil {
 			return rec, err
 		}
 		if a.possible() > 0 || try == plainTriesMax {
 			// Some took it and some met something newer. To send it again might let it happen twice: a reader may have completed it already, and another
 			// writer replaced it. The register finds out.
-			return c.resolveWrite(ctx, w, rec, b, &a)
+			if a.possible() > 0 {
+				d.sent = []clock.Timestamp{rec.Timestamp}
+			}
+			return c.decide(ctx, w, d)
 		}
+		d.floor, d.floored = a.newest, true // a majority said so, and none took it
 	}
-}
-
-// resolveWrite brings a plain write that only some accepted to its end.
-func (c *Core) resolveWrite(ctx context.Context, w *write, rec peerapi.Record, b body, a *attempt) (peerapi.Record, error) {
-	return c.decide(ctx, w, decision{
-		sent: []clock.Timestamp{rec.Timestamp}, spread: a.possible(),
-		propose: func(*peerapi.Record) (peerapi.Record, body, error) { return rec, b, nil },
-	})
 }
 
 // finish does what is left when a majority of the primaries holds a record: the listing, and the parts that it put an end to.
