@@ -159,14 +159,14 @@ func (s *Store) write(todo []*work, queue *frozenPending) error {
 			}
 			continue
 		}
-		if err := s.db.Update(func(tx *bbolt.Tx) error { return s.writeBatch(tx, batch) }); err != nil {
+		if err := s.update(func(tx *bbolt.Tx) error { return s.writeBatch(tx, batch) }); err != nil {
 			return fmt.Errorf("write listings: %w", err)
 		}
 	}
 	if queue.empty() && !s.changedDiffers(unreported) {
 		return nil
 	}
-	if err := s.db.Update(func(tx *bbolt.Tx) error {
+	if err := s.update(func(tx *bbolt.Tx) error {
 		if err := saveChanged(tx, unreported, s.noted); err != nil {
 			return err
 		}
@@ -207,7 +207,7 @@ func (s *Store) writeLarge(w *work) error {
 	rows := make([]peerapi.Row, 0, w.rows.Len())
 	w.rows.Ascend(func(r peerapi.Row) bool { rows = append(rows, r); return true })
 	for chunk := range slices.Chunk(rows, txRowsMax) {
-		if err := s.db.Update(func(tx *bbolt.Tx) error { return s.writeIndex(tx, w, chunk) }); err != nil {
+		if err := s.update(func(tx *bbolt.Tx) error { return s.writeIndex(tx, w, chunk) }); err != nil {
 			return fmt.Errorf("write listings: %w", err)
 		}
 	}
@@ -305,4 +305,12 @@ func (t *tracker) releasing(upto engine.Position) bool {
 	}
 	t.released = upto
 	return true
+}
+
+// update runs one transaction of the tree.
+func (s *Store) update(fn func(*bbolt.Tx) error) error {
+	if err := s.cfg.BeforeTree(); err != nil {
+		return err
+	}
+	return s.db.Update(fn)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ type memoryJournal struct {
 	last    engine.Position
 	entries map[engine.Stream][]memoryEntry
 	fail    error
+	during  func() // called by the next Append, without the lock
 }
 
 type memoryEntry struct {
@@ -33,6 +35,13 @@ func newJournal() *memoryJournal {
 }
 
 func (j *memoryJournal) Append(_ context.Context, s engine.Stream, b []byte) (engine.Position, error) {
+	j.mu.Lock()
+	during := j.during
+	j.during = nil
+	j.mu.Unlock()
+	if during != nil {
+		during()
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.fail != nil {
@@ -76,8 +85,12 @@ type bed struct {
 	cfg     Config
 	journal *memoryJournal
 	clock   *clock.Manual
+	broken  atomic.Pointer[error]
 	*Store
 }
+
+// failTree makes every flush fail with err; nil ends that.
+func (b *bed) failTree(err error) { b.broken.Store(&err) }
 
 var testTime = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
@@ -86,6 +99,12 @@ func newBed(t testing.TB, change func(*Config)) *bed {
 	b := &bed{t: t, journal: newJournal(), clock: clock.NewManual(testTime)}
 	b.cfg = Config{Path: filepath.Join(t.TempDir(), "listing.db"), Journal: b.journal, Clock: b.clock, FlushAfter: time.Hour, NoTreeSync: true,
 		ReclaimAge: 100 * 365 * 24 * time.Hour} // the tests count from 1
+	b.cfg.BeforeTree = func() error {
+		if err := b.broken.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}
 	if change != nil {
 		change(&b.cfg)
 	}

@@ -28,6 +28,7 @@ type Config struct {
 	ReclaimAge  time.Duration // how long a tombstone is kept; 7 days
 	NoTreeSync  bool          // for tests: leave the tree to the kernel's care. The journal is released all the same
 	FlushFailed func(error)   // counts; may be nil
+	BeforeTree  func() error  // is asked before each flush's transaction, whose error it becomes: for tests of broken disks. May be nil
 }
 
 func (c Config) withDefaults() Config {
@@ -42,6 +43,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.BeforeTree == nil {
+		c.BeforeTree = func() error { return nil }
 	}
 	if c.FlushFailed == nil {
 		c.FlushFailed = func(error) {}
