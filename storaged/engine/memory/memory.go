@@ -171,6 +171,11 @@ func (d *Disk) put(w engine.Write, data []byte) peerapi.Outcome {
 	if out.Replaced = engine.Replaced(&o.held.Record, &w.Record); out.Replaced != "" {
 		out.ReplacedAt = o.held.Record.Timestamp
 	}
+	if w.Intent != nil {
+		d.last++
+		d.journal[engine.StreamPending] = append(d.journal[engine.StreamPending], entry{d.last, bytes.Clone(w.Intent.Entry)})
+		w.Intent.Position = d.last
+	}
 	o.held, o.data = engine.Held{Record: w.Record, Handoff: w.Handoff}, data
 	if o.promise <= w.Record.Timestamp {
 		o.promise = 0
