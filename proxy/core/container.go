@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 
+	"henge/internal/clock"
 	"henge/internal/errs"
 	"henge/storaged/peerapi"
 )
@@ -34,8 +35,9 @@ func (c *Core) UpdateAccount(ctx context.Context, account string, meta map[strin
 	if _, err := c.readIndex(ctx, r); err != nil { // to be later than whatever was there
 		return err
 	}
-	t := c.clock.Next()
-	_, err = c.changeIndex(ctx, r, peerapi.IndexChange{Timestamp: t, Create: true, Meta: stamped(meta, t)}, replicas{})
+	_, err = c.changeIndex(ctx, r, replicas{}, func(t clock.Timestamp) peerapi.IndexChange {
+		return peerapi.IndexChange{Timestamp: t, Create: true, Meta: stamped(meta, t)}
+	})
 	return err
 }
 
@@ -167,16 +169,16 @@ func (c *Core) PutContainer(ctx context.Context, account, container string, p Pu
 	if err != nil {
 		return false, err
 	}
-	t := c.clock.Next()
 	defer c.containers.drop(containerName{account, container})
-	change := peerapi.IndexChange{Timestamp: t, Create: true, Policy: policy, Meta: stamped(p.Meta, t)}
-	done, err := c.changeIndex(ctx, r, change, parent)
+	done, err := c.changeIndex(ctx, r, parent, func(t clock.Timestamp) peerapi.IndexChange {
+		return peerapi.IndexChange{Timestamp: t, Create: true, Policy: policy, Meta: stamped(p.Meta, t)}
+	})
 	if err != nil {
 		return false, err
 	}
-	row := peerapi.Row{Name: container, Timestamp: t, Policy: policy}
+	row := peerapi.Row{Name: container, Timestamp: done.at, Policy: policy}
 	if current.Exists() {
-		row.Count, row.Size, row.Counted = current.Count, current.Bytes, t
+		row.Count, row.Size, row.Counted = current.Count, current.Bytes, done.at
 	}
 	return !current.Exists(), c.enlist(ctx, parent, done.listed, peerapi.Merge{Rows: []peerapi.Row{row}})
 }
@@ -195,8 +197,9 @@ func (c *Core) UpdateContainer(ctx context.Context, account, container string, m
 		return noContainer(account, container)
 	}
 	defer c.containers.drop(containerName{account, container})
-	t := c.clock.Next()
-	_, err = c.changeIndex(ctx, r, peerapi.IndexChange{Timestamp: t, Meta: stamped(meta, t), Created: current.First, CreatedPolicy: current.Policy}, replicas{})
+	_, err = c.changeIndex(ctx, r, replicas{}, func(t clock.Timestamp) peerapi.IndexChange {
+		return peerapi.IndexChange{Timestamp: t, Meta: stamped(meta, t), Created: current.First, CreatedPolicy: current.Policy}
+	})
 	return err
 }
 
@@ -239,13 +242,12 @@ func (c *Core) deleteIndex(ctx context.Context, r, parent replicas, row peerapi.
 	if err != nil {
 		return err
 	}
-	t := c.clock.Next()
-	row.Timestamp = t
-	done, err := c.changeIndex(ctx, r, peerapi.IndexChange{Timestamp: t, Delete: true}, parent)
+	done, err := c.changeIndex(ctx, r, parent, func(t clock.Timestamp) peerapi.IndexChange { return peerapi.IndexChange{Timestamp: t, Delete: true} })
 	if err == nil {
 		if len(parent.targets) == 0 {
 			return nil
 		}
+		row.Timestamp = done.at
 		return c.enlist(ctx, parent, done.listed, peerapi.Merge{Rows: []peerapi.Row{row}})
 	}
 	conflicts, missing := 0, 0
@@ -264,16 +266,17 @@ func (c *Core) deleteIndex(ctx context.Context, r, parent replicas, row peerapi.
 		return err
 	}
 	if done.accepted > 0 {
-		back := c.clock.Next()
-		meta := make(map[string]peerapi.MetaValue, len(before.Meta))
-		for name, v := range before.Meta {
-			if v.Value != "" && v.Timestamp > before.Deleted {
-				meta[name] = peerapi.MetaValue{Value: v.Value, Timestamp: back}
-			}
-		}
-		if _, undo := c.changeIndex(ctx, r, peerapi.IndexChange{Timestamp: back, Create: true, Policy: before.Policy, Meta: meta}, parent); undo != nil {
+		if undo := c.restore(ctx, r, parent, before); undo != nil {
 			return errs.New(errs.Unavailable, "undo a refused deletion: %w", undo)
 		}
 	}
 	return errs.New(errs.Conflict, "%s/%s is not empty: %w", r.key.Account, r.key.Container, err)
+}
+
+// restore makes a container again as it was before a deletion that only some replicas took.
+func (c *Core) restore(ctx context.Context, r, parent replicas, before peerapi.IndexInfo) error {
+	_, err := c.changeIndex(ctx, r, parent, func(t clock.Timestamp) peerapi.IndexChange {
+		return peerapi.IndexChange{Timestamp: t, Create: true, Policy: before.Policy, Meta: stamped(liveMeta(before), t)}
+	})
+	return err
 }

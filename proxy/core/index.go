@@ -77,16 +77,38 @@ func (c *Core) readIndex(ctx context.Context, r replicas) (peerapi.IndexInfo, er
 type indexChanged struct {
 	replies  []reply[peerapi.IndexOutcome]
 	accepted int
-	listed   []bool // by the parent's replica: it holds the row
+	at       clock.Timestamp
+	newest   clock.Timestamp // create or delete that a replica knows of
+	listed   []bool          // by the parent's replica: it holds the row
 	nlisted  int
 }
 
-// changeIndex makes a change at all replicas, and succeeds when a majority has it. parent, if it has targets, is the account to be told; each replica tells one.
-func (c *Core) changeIndex(ctx context.Context, r replicas, change peerapi.IndexChange, parent replicas) (indexChanged, error) {
+// lateMax is how often a change that came too late at some replica is made again, later.
+const lateMax = 4
+
+// changeIndex makes a change at all replicas, and succeeds when a majority has it. change gives it for a timestamp. parent, if it has targets, is the account to be
+// told; each replica tells one.
+func (c *Core) changeIndex(ctx context.Context, r replicas, parent replicas, change func(clock.Timestamp) peerapi.IndexChange) (indexChanged, error) {
+	for try := 1; ; try++ {
+		t := c.clock.Next()
+		done, err := c.changeOnce(ctx, r, parent, change(t))
+		done.at = t
+		if err == nil || done.newest <= t || try == lateMax {
+			return done, err
+		}
+		// Another proxy, whose clock is ahead, changed it before.
+		if err := c.observe(done.newest); err != nil {
+			return done, err
+		}
+	}
+}
+
+func (c *Core) changeOnce(ctx context.Context, r, parent replicas, change peerapi.IndexChange) (indexChanged, error) {
 	change.Key = r.key
 	tally := func(replies []reply[peerapi.IndexOutcome]) indexChanged {
 		out := indexChanged{replies: replies, listed: make([]bool, len(parent.targets))}
 		for i, a := range replies {
+			out.newest = max(out.newest, a.value.Newest)
 			if a.err != nil {
 				continue
 			}
