@@ -164,16 +164,18 @@ func (c *Core) deleteIn(ctx context.Context, ref Ref, w *write, check Check) err
 	}
 	asked := &view{r: &w.r, order: c.nearest(w.r.targets)}
 	current, err := c.lookup(ctx, asked, false)
-	if err != nil {
+	// Full devices may keep a read from settling what is there. A tombstone always fits, and settles it.
+	unsettled := errs.Is(err, errs.NoSpace)
+	if err != nil && !unsettled {
 		return err
 	}
-	if current == nil || current.Deleted {
+	if !unsettled && (current == nil || current.Deleted) {
 		return noObject(ref)
 	}
 	if _, err := c.put(ctx, w, tombstone(w.r.key), wholeBody(nil), asked); err != nil {
 		return err
 	}
-	if !c.alive(current) {
+	if !unsettled && !c.alive(current) {
 		return noObject(ref) // it had expired; now it leaves the listing too
 	}
 	return nil

@@ -228,6 +228,9 @@ func (c *Core) openObject(ctx context.Context, ref Ref, policy uint8, o OpenOpti
 	}
 	src := &plainSource{core: c, r: &r, order: c.nearest(r.targets)}
 	rec, err := c.findVersion(ctx, src, o)
+	if errs.Is(err, errs.NoSpace) {
+		err = errs.With(errs.Unavailable, err) // it was in the way of settling a write; a reader asked for no space
+	}
 	if err != nil {
 		return nil, err
 	}
