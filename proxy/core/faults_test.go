@@ -258,7 +258,9 @@ func story(t *testing.T, c *core.Core, name string) {
 		}
 		return nil
 	}
-	request := func() core.PutRequest { return core.PutRequest{Body: strings.NewReader("if absent"), Size: -1, Check: absent} }
+	request := func() core.PutRequest {
+		return core.PutRequest{Body: strings.NewReader("if absent"), Size: -1, Check: absent}
+	}
 	if _, err := c.Put(t.Context(), ref("once"), request()); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}

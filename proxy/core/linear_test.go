@@ -177,6 +177,35 @@ func TestLinearizable(t *testing.T) {
 	}
 }
 
+// lastSeen is what a client believes to be there.
+type lastSeen struct{ value string }
+
+// next chooses what to do.
+func (l *lastSeen) next(verbs []string, client, i int) operation {
+	op := operation{verb: verbs[rand.IntN(len(verbs))]}
+	if op.verb == "remove" && l.value == "" {
+		op.verb = "get"
+	}
+	switch op.verb {
+	case "put", "create", "replace":
+		op.value = fmt.Sprintf("%d.%d", client, i)
+	}
+	if op.verb == "replace" || op.verb == "remove" {
+		op.from = l.value
+	}
+	return op
+}
+
+func (l *lastSeen) learn(op operation, r result) {
+	switch {
+	case r.unknown || r.refused:
+	case op.verb == "get":
+		l.value = r.value
+	case op.value != "":
+		l.value = op.value
+	}
+}
+
 func wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -214,26 +243,10 @@ func weather(t *testing.T, s storm) {
 	}
 	for id := range s.clients {
 		clients.Go(func() {
-			last := ""
+			seen := &lastSeen{}
 			for i := range s.works {
-				op := operation{verb: s.verbs[rand.IntN(len(s.verbs))]}
-				switch op.verb {
-				case "put", "create", "replace":
-					op.value = fmt.Sprintf("%d.%d", id, i)
-				}
-				if op.verb == "replace" || op.verb == "remove" {
-					op.from = last
-				}
-				if op.verb == "remove" && last == "" {
-					continue
-				}
-				r := h.run(id, op, func() result { return do(ctx, proxies[(id+i)%len(proxies)], ref("key"), op) })
-				switch {
-				case op.verb == "get" && !r.unknown:
-					last = r.value
-				case op.value != "" && !r.unknown && !r.refused:
-					last = op.value
-				}
+				op := seen.next(s.verbs, id, i)
+				seen.learn(op, h.run(id, op, func() result { return do(ctx, proxies[(id+i)%len(proxies)], ref("key"), op) }))
 			}
 		})
 	}

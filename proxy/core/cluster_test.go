@@ -1,0 +1,164 @@
+package core_test
+
+import (
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"henge/internal/clock"
+	"henge/internal/errs"
+	"henge/proxy/core"
+	"henge/ring"
+	"henge/storaged/peerapi"
+	"henge/storaged/server/servertest"
+)
+
+// clusterRing places names as servertest does. Its partition is too small to hold a whole hash, so that it keeps the two bytes that count there.
+type clusterRing struct{ cluster *servertest.Cluster }
+
+func (r clusterRing) Partition(h ring.Hash) ring.Partition {
+	return ring.Partition(h[0])<<8 | ring.Partition(h[1])
+}
+
+func (r clusterRing) find(p ring.Partition) (primaries, handoffs []peerapi.Target) {
+	return r.cluster.Replicas(ring.Hash{byte(p >> 8), byte(p)})
+}
+
+func (r clusterRing) Primaries(p ring.Partition, dst []peerapi.Target) []peerapi.Target {
+	primaries, _ := r.find(p)
+	return append(dst, primaries...)
+}
+
+func (r clusterRing) Handoffs(p ring.Partition) iter.Seq[peerapi.Target] {
+	return func(yield func(peerapi.Target) bool) {
+		_, handoffs := r.find(p)
+		for _, t := range handoffs {
+			if !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+type clusterRings struct{ ring clusterRing }
+
+func (r clusterRings) Account() core.Ring     { return r.ring }
+func (r clusterRings) Container() core.Ring   { return r.ring }
+func (r clusterRings) Object(uint8) core.Ring { return r.ring }
+func (r clusterRings) Policies() []core.Policy {
+	return []core.Policy{{Name: "gold", Default: true, Replicas: 3}}
+}
+func (r clusterRings) Secret() ring.Secret { return ring.Secret{7} }
+
+// overCluster is a proxy that stores nothing, or that sits in the process of the named peer.
+func overCluster(t testing.TB, c *servertest.Cluster, number uint16, now clock.Clock, local string) *core.Core {
+	t.Helper()
+	s, err := core.New(core.Config{Rings: clusterRings{clusterRing{c}}, Devices: c.Seen(local), Clock: clock.NewHybrid(now, number), Time: now,
+		Distance: func(target peerapi.Target) int {
+			if target.Peer == local {
+				return 0
+			}
+			return 1
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestCluster_OneOfEverything(t *testing.T) {
+	for _, shape := range [][2]int{{1, 4}, {3, 1}, {4, 1}} {
+		t.Run(fmt.Sprint(shape), func(t *testing.T) {
+			c := servertest.NewCluster(t, shape[0], shape[1])
+			story(t, overCluster(t, c, 1, clock.System{}, "p1"), "all well")
+		})
+	}
+}
+
+func TestCluster_EachPeerKilledInTurn(t *testing.T) {
+	c := servertest.NewCluster(t, 4, 1)
+	s := overCluster(t, c, 1, clock.System{}, "")
+	mustMake(t, s, "c")
+	var want []string
+	for i := range 4 {
+		peer := fmt.Sprintf("p%d", i+1)
+		c.Kill(peer)
+		for k := range 5 {
+			name := fmt.Sprintf("o%d%d", i, k)
+			put(t, s, name, "while "+peer+" is down")
+			want = append(want, name)
+		}
+		put(t, s, "large", strings.Repeat(peer, 100_000))
+		wantBody(t, s, "large", strings.Repeat(peer, 100_000))
+		wantList(t, s, core.ListOptions{}, "large "+strings.Join(want, " "))
+		put(t, s, "gone", "x")
+		if err := s.Delete(t.Context(), ref("gone"), nil); err != nil {
+			t.Fatal(err)
+		}
+		c.Revive(peer)
+	}
+	for i := range 4 {
+		c.Kill(fmt.Sprintf("p%d", i+1))
+		for j := range 4 {
+			for k := range 5 {
+				wantBody(t, s, fmt.Sprintf("o%d%d", j, k), fmt.Sprintf("while p%d is down", j+1))
+			}
+		}
+		wantList(t, s, core.ListOptions{}, "large "+strings.Join(want, " "))
+		_, err := s.Open(t.Context(), ref("gone"), core.OpenOptions{HeadOnly: true})
+		wantKind(t, err, errs.NotFound)
+		c.Revive(fmt.Sprintf("p%d", i+1))
+	}
+}
+
+func TestCluster_LinearizableWhilePeersAreKilled(t *testing.T) {
+	c := servertest.NewCluster(t, 4, 1)
+	proxies := []*core.Core{
+		overCluster(t, c, 1, skewed(-30*time.Millisecond), "p1"), overCluster(t, c, 2, skewed(0), "p2"), overCluster(t, c, 3, skewed(50*time.Millisecond), ""),
+	}
+	mustMake(t, proxies[0], "c")
+	verbs := []string{"get", "get", "get", "put", "put", "delete", "create", "replace", "remove"}
+	var histories [3]history
+	var clients, killer sync.WaitGroup
+	done := make(chan struct{})
+	killer.Go(func() {
+		for i := 0; ; i++ {
+			peer := fmt.Sprintf("p%d", i%4+1)
+			c.Kill(peer)
+			wait(t.Context(), rand.N(40*time.Millisecond))
+			c.Revive(peer)
+			select {
+			case <-done:
+				return
+			case <-time.After(rand.N(10 * time.Millisecond)):
+			}
+		}
+	})
+	for id := range 6 {
+		clients.Go(func() {
+			h := &histories[id%len(histories)]
+			key := ref(fmt.Sprintf("key %d", id%len(histories)))
+			seen := &lastSeen{}
+			for i := range 60 {
+				op := seen.next(verbs, id, i)
+				r := h.run(id, op, func() result { return do(t.Context(), proxies[(id+i)%len(proxies)], key, op) })
+				seen.learn(op, r)
+			}
+		})
+	}
+	clients.Wait()
+	close(done)
+	killer.Wait()
+	for i := range histories {
+		histories[i].check(t)
+	}
+}
