@@ -236,3 +236,24 @@ func (b *Builder) Wait(now time.Time) time.Duration {
 	}
 	return max(0, time.Unix(int64(latest), 0).Add(time.Duration(b.minPartHours)*time.Hour).Sub(now))
 }
+
+// RequiredOverload is the overload with which weights no longer keep replicas from being spread as evenly as whole replicas allow; 0 when they do not now.
+func (b *Builder) RequiredOverload() float64 {
+	t := newTree(b.devices)
+	if t.nodes[0].usable == 0 {
+		return 0
+	}
+	replicas := int(math.Ceil(b.replicas))
+	weighted, _ := weightedShares(t, float64(min(replicas, t.nodes[0].usable)), 0)
+	spread := newPlan(t, replicas, math.Inf(1))
+	required := 0.0
+	for _, leaf := range t.leaves {
+		if leaf >= 0 && weighted[leaf] > 0 {
+			required = max(required, spread.target[leaf]/weighted[leaf]-1)
+		}
+	}
+	if required < 1e-6 {
+		return 0
+	}
+	return required
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"henge/cluster/state"
 	"henge/internal/errs"
@@ -173,4 +174,17 @@ func Secret(ctx context.Context, store state.Store, random io.Reader) (ring.Secr
 		return err
 	})
 	return secret, err
+}
+
+// Names are the rings that have a builder in the state, in order.
+func Names(ctx context.Context, store state.Store) ([]string, error) {
+	var names []string
+	err := store.View(ctx, func(r state.Reader) error {
+		names = nil
+		for key := range r.Scan(builderPrefix) {
+			names = append(names, strings.TrimPrefix(key, builderPrefix))
+		}
+		return nil
+	})
+	return names, err
 }
