@@ -126,6 +126,12 @@ func TestCluster_LinearizableWhilePeersAreKilled(t *testing.T) {
 		overCluster(t, c, 1, skewed(-30*time.Millisecond), "p1"), overCluster(t, c, 2, skewed(0), "p2"), overCluster(t, c, 3, skewed(50*time.Millisecond), ""),
 	}
 	mustMake(t, proxies[0], "c")
+	c.SetFault(func(call servertest.Call) error {
+		if call.Key.Object != "" && !call.After {
+			wait(t.Context(), rand.N(2*time.Millisecond))
+		}
+		return nil
+	})
 	verbs := []string{"get", "get", "get", "put", "put", "delete", "create", "replace", "remove"}
 	var histories [3]history
 	var clients, killer sync.WaitGroup

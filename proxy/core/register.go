@@ -105,8 +105,9 @@ func (c *Core) backOff(ctx context.Context, try int) bool {
 type decision struct {
 	// sent are the timestamps under which the change went out before and may have been taken.
 	sent []clock.Timestamp
+	// blind: what is proposed does not depend on what is there.
+	blind bool
 	// floor, when floored, is the newest timestamp that a majority of the primaries held at a moment since the request began: whatever is newer was not complete then.
-	// It counts only for changes without a condition.
 	floor   clock.Timestamp
 	floored bool
 	// propose gives what to write over current, or an error if nothing is to be written. It may be called several times.
@@ -169,7 +170,9 @@ func (c *Core) decide(ctx context.Context, w *write, d decision) (peerapi.Record
 			again.round = rd
 		}
 		rec.Timestamp = rd.ballot
-		withSystem(&rec, systemBase, origin(current))
+		if !d.blind {
+			withSystem(&rec, systemBase, origin(current))
+		}
 		a := c.send(ctx, w, rec, b, rd.promised)
 		if a.accepted >= w.r.majority() {
 			c.standIn(ctx, asked, rec, b)
@@ -238,7 +241,7 @@ func (c *Core) recognise(w *write, d *decision, current *peerapi.Record) (recogn
 	}
 	// Something newer lies over it. Perhaps ours was the value in between (a reader may have completed it), perhaps not. If the newer one depends on nothing, and came up
 	// since our request began, that makes no difference: ours may be said to have been there just before it.
-	if d.floored && base == 0 && origin(current) > d.floor {
+	if d.floored && d.blind && base == 0 && origin(current) > d.floor {
 		return replaced, nil
 	}
 	return absent, errUnknown(w.r.key)

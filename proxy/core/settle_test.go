@@ -20,6 +20,7 @@ func TestPut_CompletedByAReaderIsNotMadeTwice(t *testing.T) {
 	m.faults(func(c call) error {
 		if c.method == "Commit" && c.key.Object == "o" {
 			if c.peer != "a" {
+				arrived <- c.peer
 				<-release
 			}
 		}
@@ -35,7 +36,9 @@ func TestPut_CompletedByAReaderIsNotMadeTwice(t *testing.T) {
 		_, err := slow.Put(t.Context(), ref("o"), core.PutRequest{Body: strings.NewReader("first"), Size: 5})
 		first <- err
 	}()
-	<-arrived
+	for range 3 {
+		<-arrived
+	}
 	// The calls held back stay where they are; all later ones pass.
 	m.faults(nil, nil)
 	m.set("c", true) // so that the reader must decide with a and b
@@ -61,6 +64,7 @@ func TestPut_CrossingWritesSucceed(t *testing.T) {
 		arrived, release := make(chan struct{}, 3), make(chan struct{})
 		m.faults(func(c call) error {
 			if c.method == "Commit" && c.key.Object == "o" && c.peer != "a" {
+				arrived <- struct{}{}
 				<-release
 			}
 			return nil
@@ -75,7 +79,9 @@ func TestPut_CrossingWritesSucceed(t *testing.T) {
 			_, err := early.Put(t.Context(), ref("o"), core.PutRequest{Body: strings.NewReader("first"), Size: 5})
 			first <- err
 		}()
-		<-arrived
+		for range 3 {
+			<-arrived
+		}
 		m.faults(nil, nil)
 		put(t, late, "o", "second")
 		close(release)

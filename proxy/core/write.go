@@ -231,7 +231,7 @@ const plainTriesMax = 4
 // put makes a plain write: rec at the next timestamp. It returns when a majority of the primaries holds it and a majority of the container's replicas lists it.
 // asked, if not nil, is what a majority said since the request began.
 func (c *Core) put(ctx context.Context, w *write, rec peerapi.Record, b body, asked *view) (peerapi.Record, error) {
-	d := decision{propose: func(*peerapi.Record) (peerapi.Record, body, error) { return rec, b, nil }}
+	d := decision{blind: true, propose: func(*peerapi.Record) (peerapi.Record, body, error) { return rec, b, nil }}
 	if asked == nil && c.contended.is(c, w.r.key.Hash) {
 		asked = &view{r: &w.r, order: c.nearest(w.r.targets)}
 		c.more(ctx, asked, w.r.majority())
