@@ -253,7 +253,7 @@ func (s *Store) writeIndex(tx *bbolt.Tx, w *work, rows []peerapi.Row) error {
 
 // horizon is the age at which an index's tombstones need not be kept: no row so old would be let in any more, or it is older than the reclaim age.
 func (s *Store) horizon(i peerapi.IndexInfo, key peerapi.Key) clock.Timestamp {
-	at := clock.FromTime(s.cfg.Clock.Now().Add(-s.cfg.ReclaimAge))
+	at := s.reclaimed()
 	if !isAccount(key) {
 		at = max(at, i.Deleted)
 	}

@@ -160,3 +160,42 @@ func TestIdle_NothingIsWritten(t *testing.T) {
 		t.Fatalf("%d writes while idle", wrote)
 	}
 }
+
+// TestSweep removes what is old, and only that.
+func TestSweep(t *testing.T) {
+	b := newBed(t, func(c *Config) { c.ReclaimAge = time.Hour })
+	now := clock.FromTime(b.clock.Now())
+	k, gone := containerKey("c"), containerKey("gone")
+	b.make(k, now-clock.Timestamp(5*time.Hour))
+	b.make(gone, now-clock.Timestamp(time.Minute))
+	if _, _, err := b.Change(t.Context(), peerapi.IndexChange{Key: gone, Timestamp: now, Delete: true}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 * sweepChunk {
+		b.merge(k, dead(fmt.Sprintf("d%06d", i), now-clock.Timestamp(time.Minute)))
+	}
+	b.merge(k, live("here", now-clock.Timestamp(time.Minute), 1), dead("young", now+clock.Timestamp(2*time.Hour)))
+	far := peerapi.Target{Peer: "p2", Device: "d1"}
+	if err := b.Enqueue(t.Context(), Update{Targets: []peerapi.Target{far}, Merge: peerapi.Merge{Key: k, Rows: []peerapi.Row{live("q", now, 5)}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := b.Sweep(); n != 0 || err != nil {
+		t.Fatalf("too early: %d, %v", n, err)
+	}
+	b.clock.Advance(2 * time.Hour)
+	if n, err := b.Sweep(); n != 3*sweepChunk+2 || err != nil {
+		t.Fatalf("removed %d, %v", n, err)
+	}
+	if n, err := b.Sweep(); n != 0 || err != nil {
+		t.Fatalf("once more: %d, %v", n, err)
+	}
+	if got := b.names(peerapi.ListQuery{Key: k, Limit: 10}); got != "here -young " {
+		t.Fatalf("kept: %s", got)
+	}
+	if i := b.info(gone); i.Deleted != 0 || len(b.Waiting()) != 0 || b.info(k).Count != 1 {
+		t.Fatalf("%+v, %v, %+v", i, b.Waiting(), b.info(k))
+	}
+}

@@ -315,15 +315,21 @@ func (s *Store) Next(t peerapi.Target, limit int) ([]Item, error) {
 	if len(items) > 0 {
 		return items, nil
 	}
+	err := s.eachQueued(t, func(it Item) bool {
+		items = append(items, it)
+		return len(items) < limit
+	})
+	return items, err
+}
+
+// eachQueued gives the items that the tree holds for a device, until fn has enough.
+func (s *Store) eachQueued(t peerapi.Target, fn func(Item) bool) error {
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucketPending).Bucket(targetKey(t))
 		if b == nil {
 			return nil
 		}
 		return b.ForEach(func(k, v []byte) error {
-			if len(items) == limit {
-				return errEnough
-			}
 			var q queueItem
 			if err := decode(v, &q); err != nil {
 				return err
@@ -331,15 +337,16 @@ func (s *Store) Next(t peerapi.Target, limit int) ([]Item, error) {
 			if len(k) < 16 || len(q.Merge.Rows) != 1 {
 				return errs.New(errs.Corrupt, "queue of %s/%s: an entry of %d rows", t.Peer, t.Device, len(q.Merge.Rows))
 			}
-			items = append(items, Item{Target: t, Merge: q.Merge, Object: q.Object, fromTree: true,
-				key: itemKey{ring.Hash(k[:16]), string(k[16:])}})
+			if !fn(Item{Target: t, Merge: q.Merge, Object: q.Object, fromTree: true, key: itemKey{ring.Hash(k[:16]), string(k[16:])}}) {
+				return errEnough
+			}
 			return nil
 		})
 	})
 	if errors.Is(err, errEnough) {
-		err = nil
+		return nil
 	}
-	return items, treeError(err)
+	return treeError(err)
 }
 
 // Told takes items off the queue, but for those that a newer row has replaced meanwhile.

@@ -263,6 +263,8 @@ func (s *Store) run() {
 	defer close(s.stopped)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	sweep := time.NewTimer(sweepInterval)
+	defer sweep.Stop()
 	backoff := time.Second
 	for {
 		wait := s.next()
@@ -286,6 +288,11 @@ func (s *Store) run() {
 		select {
 		case <-kick:
 		case <-timer.C:
+		case <-sweep.C:
+			if n, err := s.Sweep(); err != nil {
+				s.cfg.Log.Error("old tombstones are not removed", "path", s.cfg.Path, "removed", n, "error", err)
+			}
+			sweep.Reset(sweepInterval)
 		case <-s.stop:
 			return
 		}
