@@ -179,7 +179,7 @@ func TestBootstrap_Repeated(t *testing.T) {
 		t.Fatalf("first: %+v", first)
 	}
 	before := dump(t, c.store)
-	c.bootstrap(c.server.URL)
+	c.bootstrap("http://example.com")
 	if c.boot.Created || c.boot.EndpointsCreated != 0 || c.boot.EndpointsReplaced != 0 || c.boot.AccessKey != first.AccessKey || c.boot.AdminUserID != first.AdminUserID {
 		t.Fatalf("second: %+v", c.boot)
 	}

@@ -3,7 +3,6 @@ package identity
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -19,24 +18,27 @@ import (
 
 const adminPassword = "correct horse battery"
 
-// cloud is a bootstrapped identity service behind a real listener.
+// failer is a test of Go's or of rapid's.
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// cloud is a bootstrapped identity service.
 type cloud struct {
-	t      *testing.T
-	store  state.Store
-	clock  *clock.Manual
-	id     *Identity
-	server *httptest.Server
-	boot   Bootstrapped
-	admin  string // a token of admin on the project admin
+	t     *testing.T
+	store state.Store
+	clock *clock.Manual
+	id    *Identity
+	boot  Bootstrapped
+	admin string // a token of admin on the project admin
 }
 
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
 	c := &cloud{t: t, store: state.NewMemory(), clock: clock.NewManual(time.Now())}
 	c.id = newIdentity(t, c.store, c.clock)
-	c.server = httptest.NewServer(c.id.Handler())
-	t.Cleanup(c.server.Close)
-	c.bootstrap(c.server.URL)
+	c.bootstrap("http://example.com")
 	c.admin = c.login("admin", adminPassword, "admin")
 	return c
 }
@@ -146,30 +148,26 @@ func (a answer) names(list, field string) []string {
 // call makes a request; headers are pairs.
 func (c *cloud) call(token, method, path, body string, headers ...string) answer {
 	c.t.Helper()
-	req, err := http.NewRequestWithContext(c.t.Context(), method, c.server.URL+path, strings.NewReader(body))
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	return send(c.t, c.id, token, method, path, body, headers...)
+}
+
+// send is call to one peer.
+func send(t failer, id *Identity, token, method, path, body string, headers ...string) answer {
+	t.Helper()
+	req := httptest.NewRequest(method, path, strings.NewReader(body))
 	if token != "" {
 		req.Header.Set("X-Auth-Token", token)
 	}
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := client.Do(req)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	a := answer{status: resp.StatusCode, header: resp.Header, body: string(raw)}
-	if len(raw) > 0 && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+	resp := httptest.NewRecorder()
+	id.Handler().ServeHTTP(resp, req)
+	raw := resp.Body.Bytes()
+	a := answer{status: resp.Code, header: resp.Header(), body: string(raw)}
+	if len(raw) > 0 && strings.HasPrefix(resp.Header().Get("Content-Type"), "application/json") {
 		if err := json.Unmarshal(raw, &a.json); err != nil {
-			c.t.Fatalf("%s %s answered %q: %v", method, path, raw, err)
+			t.Fatalf("%s %s answered %q: %v", method, path, raw, err)
 		}
 	}
 	return a
