@@ -160,7 +160,7 @@ func (id *Identity) changed(event state.Event) {
 			keys = true
 		case model.Revocations.Prefix(), model.ApplicationCredentials.Prefix():
 			tokens = true
-		case model.Services.Prefix(), model.Endpoints.Prefix(), model.Regions.Prefix():
+		case model.Services.Prefix(), model.Endpoints.Prefix(), model.Regions.Prefix(), model.Policies.Prefix():
 		default:
 			tokens, keys = true, true
 		}

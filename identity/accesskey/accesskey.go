@@ -17,7 +17,7 @@ import (
 )
 
 // Type is the type of a credential that is an access key.
-const Type = "ec2"
+const Type = model.AccessKeyType
 
 // Blob is what such a credential keeps, as Keystone writes it.
 type Blob struct {
@@ -99,12 +99,9 @@ func (k *Keys) Key(ctx context.Context, access string) (string, *authn.Identity,
 }
 
 func (e *entry) read(r state.Reader, access string) error {
-	c, err := model.Credentials.Get(r, model.CredentialID(access))
+	c, err := model.Credentials.First(r, "access", access)
 	if err != nil {
 		return err
-	}
-	if c.Type != Type {
-		return errs.New(errs.Unauthenticated, "credential %s is of the type %q", c.ID, c.Type)
 	}
 	blob, err := ParseBlob(c.Blob)
 	if err != nil {

@@ -140,7 +140,7 @@ func parseTime(s string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999", "2006-01-02T15:04:05"} {
 		at, err := time.Parse(layout, s)
 		if err == nil {
-			return at.UTC().Truncate(time.Second), nil
+			return at.UTC().Truncate(time.Microsecond), nil
 		}
 		first = err
 	}

@@ -163,7 +163,7 @@ func (l *assignmentLister) expand(a model.Assignment) ([]found, error) {
 	if err != nil {
 		return nil, err
 	}
-	roles, err := model.Closure(l.r, []string{a.RoleID})
+	roles, err := model.Expand(l.r, []string{a.RoleID})
 	if err != nil {
 		return nil, err
 	}
@@ -171,11 +171,11 @@ func (l *assignmentLister) expand(a model.Assignment) ([]found, error) {
 	for _, actor := range actors {
 		for _, target := range targets {
 			for _, role := range roles {
-				f := found{Assignment: model.Assignment{Actor: actor, Target: target, RoleID: role}}
+				f := found{Assignment: model.Assignment{Actor: actor, Target: target, RoleID: role.ID}}
 				if a.Actor.Kind == model.ActorGroup {
 					f.group = a.Actor.ID
 				}
-				if role != a.RoleID {
+				if role.ID != a.RoleID {
 					f.prior = a.RoleID
 				}
 				if a.Inherited {

@@ -160,12 +160,14 @@ func (e entry[T]) drop(c *call) error {
 	return c.none()
 }
 
-func (e entry[T]) routes(bind binder) {
-	bind(http.MethodGet, "/"+e.plural, e.list)
-	bind(http.MethodPost, "/"+e.plural, e.create)
-	bind(http.MethodGet, "/"+e.plural+"/{id}", e.get)
-	bind(http.MethodPatch, "/"+e.plural+"/{id}", e.update)
-	bind(http.MethodDelete, "/"+e.plural+"/{id}", e.drop)
+// entryRoutes binds a table; each request gets an entry of its own, because filling one in may leave notes for its check.
+func entryRoutes[T any](bind binder, make func() entry[T]) {
+	plural := make().plural
+	bind(http.MethodGet, "/"+plural, func(c *call) error { return make().list(c) })
+	bind(http.MethodPost, "/"+plural, func(c *call) error { return make().create(c) })
+	bind(http.MethodGet, "/"+plural+"/{id}", func(c *call) error { return make().get(c) })
+	bind(http.MethodPatch, "/"+plural+"/{id}", func(c *call) error { return make().update(c) })
+	bind(http.MethodDelete, "/"+plural+"/{id}", func(c *call) error { return make().drop(c) })
 }
 
 func services() entry[model.Service] {
@@ -188,12 +190,16 @@ func services() entry[model.Service] {
 }
 
 func endpoints() entry[model.Endpoint] {
+	var legacyRegion bool // named as in v2, by "region": then it is made when it is not there
 	return entry[model.Endpoint]{
 		table: model.Endpoints, singular: "endpoint", plural: "endpoints", required: []string{"interface", "service_id", "url"},
 		filters: []string{"interface", "service_id", "region_id", "enabled"},
 		blank:   func() model.Endpoint { return model.Endpoint{Enabled: true} },
 		id:      func(e *model.Endpoint) *string { return &e.ID },
-		fill:    fillEndpoint,
+		fill: func(f *openstack.Fields, e *model.Endpoint) {
+			legacyRegion = f.Has("region") && !f.Has("region_id")
+			fillEndpoint(f, e)
+		},
 		check: func(w state.Writer, e model.Endpoint) error {
 			if _, err := model.Services.Get(w, e.ServiceID); err != nil {
 				return badReference(err, "service", e.ServiceID)
@@ -202,6 +208,9 @@ func endpoints() entry[model.Endpoint] {
 				return nil
 			}
 			_, err := model.Regions.Get(w, e.RegionID)
+			if errs.Is(err, errs.NotFound) && legacyRegion && !strings.Contains(e.RegionID, "/") {
+				return model.Regions.Put(w, e.RegionID, model.Region{ID: e.RegionID})
+			}
 			return badReference(err, "region", e.RegionID)
 		},
 		remove: func(w state.Writer, id string) error { return model.Endpoints.Delete(w, id) },
@@ -240,6 +249,25 @@ func isURL(template string) bool {
 		"%(user_id)s", "u", "$(user_id)s", "u").Replace(template)
 	u, err := url.Parse(filled)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && !strings.ContainsAny(filled, "%$ ")
+}
+
+func policies() entry[model.Policy] {
+	return entry[model.Policy]{
+		table: model.Policies, singular: "policy", plural: "policies", required: []string{"blob", "type"}, filters: []string{"type"},
+		blank: func() model.Policy { return model.Policy{} },
+		id:    func(p *model.Policy) *string { return &p.ID },
+		fill: func(f *openstack.Fields, p *model.Policy) {
+			f.Text("blob", &p.Blob, openstack.Text{MaxLength: 65535})
+			f.Text("type", &p.Type, openstack.Text{MinLength: 1})
+			f.Drop("id", "links")
+			f.Extra(&p.Extra)
+		},
+		check:  func(state.Writer, model.Policy) error { return nil },
+		remove: func(w state.Writer, id string) error { return model.Policies.Delete(w, id) },
+		show: func(c *call, p model.Policy) document {
+			return with(p.Extra, document{"id": p.ID, "blob": p.Blob, "type": p.Type, "links": c.self("policies", p.ID)})
+		},
+	}
 }
 
 func regions() entry[model.Region] {

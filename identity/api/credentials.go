@@ -90,18 +90,25 @@ func createCredential(c *call) error {
 		if err := c.checkCredential(w, &row); err != nil {
 			return err
 		}
-		if _, there, err := model.Optional(model.Credentials.Get(w, row.ID)); err != nil || there {
-			if err == nil {
-				err = errs.New(errs.Exists, "Conflict occurred attempting to store credential - Duplicate entry found with ID %s.", row.ID)
-			}
+		if _, there, err := model.Optional(model.Credentials.Get(w, row.ID)); err != nil {
 			return err
+		} else if there {
+			return duplicateKey(errs.New(errs.Exists, "credential %s", row.ID))
 		}
-		return model.Credentials.Put(w, row.ID, row)
+		return duplicateKey(model.Credentials.Put(w, row.ID, row))
 	})
 	if err != nil {
 		return err
 	}
 	return c.json(http.StatusCreated, document{"credential": c.credentialDocument(row)})
+}
+
+// duplicateKey: an access key names one credential.
+func duplicateKey(err error) error {
+	if errs.Is(err, errs.Exists) {
+		return errs.New(errs.Exists, "Conflict occurred attempting to store credential - Duplicate entry found with this access key.")
+	}
+	return err
 }
 
 // checkCredential: whose it is and for what; for an access key also that the blob is one, which settles its id.
@@ -157,10 +164,8 @@ func updateCredential(c *call) error {
 		if err := c.checkCredential(w, &row); err != nil {
 			return err
 		}
-		if row.ID != old.ID {
-			return errs.New(errs.Invalid, "Invalid input for field 'blob': the access key of a credential stays; make a new credential instead")
-		}
-		return model.Credentials.Put(w, row.ID, row)
+		row.ID = old.ID
+		return duplicateKey(model.Credentials.Put(w, row.ID, row))
 	})
 	if err != nil {
 		return err
@@ -257,8 +262,8 @@ func (c *call) ec2Of(r state.Reader) (model.Credential, error) {
 	if _, err := c.owner(r); err != nil {
 		return model.Credential{}, err
 	}
-	row, err := model.Credentials.Get(r, model.CredentialID(c.path("access")))
-	if err == nil && (row.Type != accesskey.Type || row.UserID != c.path("user")) {
+	row, err := model.Credentials.First(r, "access", c.path("access"))
+	if err == nil && (row.UserID != c.path("user")) {
 		err = missing("credential", c.path("access"))
 	}
 	return row, named(err, "credential", c.path("access"))

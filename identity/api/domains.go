@@ -30,13 +30,18 @@ func (c *call) domainDocument(d model.Domain) document {
 		"options": orEmpty(d.Options), "links": c.self("domains", d.ID)})
 }
 
-// seesDomain: besides readers, whoever has a token for the domain.
-func (c *call) seesDomain(d model.Domain) bool { return c.reads(d.ID) || c.who.DomainID == d.ID }
+// listsDomain: besides readers, whoever has a token for the domain.
+func (c *call) listsDomain(d model.Domain) bool { return c.reads(d.ID) || c.who.DomainID == d.ID }
+
+// seesDomain: also whoever has a token for a project of the domain.
+func (c *call) seesDomain(d model.Domain) bool {
+	return c.listsDomain(d) || c.who.ProjectDomainID == d.ID
+}
 
 func listDomains(c *call) error {
 	var domains []document
 	err := c.view(func(r state.Reader) (err error) {
-		domains, err = gather(model.Domains.All(r), c.seesDomain, c.domainDocument)
+		domains, err = gather(model.Domains.All(r), c.listsDomain, c.domainDocument)
 		return err
 	})
 	if err != nil {

@@ -42,7 +42,7 @@ func listProjects(c *call) error {
 	var projects []document
 	err = c.view(func(r state.Reader) (err error) {
 		if asked(query, "is_domain") {
-			projects, err = gather(model.Domains.All(r), c.seesDomain, c.domainAsProject)
+			projects, err = gather(model.Domains.All(r), c.listsDomain, c.domainAsProject)
 			return err
 		}
 		projects, err = gather(domainRows(r, model.Projects, domain, query.Get("name")), func(p model.Project) bool { return tagsMatch(p.Tags, query) }, c.projectDocument)

@@ -39,9 +39,10 @@ func (s *Server) routes() {
 	s.roleRoutes(bind)
 	s.grantRoutes(bind)
 	s.credentialRoutes(bind)
-	services().routes(bind)
-	endpoints().routes(bind)
-	regions().routes(bind)
+	entryRoutes(bind, services)
+	entryRoutes(bind, endpoints)
+	entryRoutes(bind, regions)
+	entryRoutes(bind, policies)
 	bind(http.MethodPut, "/regions/{id}", putRegion)
 }
 

@@ -85,9 +85,6 @@ func (c *call) subject(readers bool) (*token.Session, error) {
 	may := c.admin() || readers && (c.readsAll() || c.who.HasRole("service"))
 	switch {
 	case errs.Is(err, errs.Unauthenticated):
-		if !may {
-			return nil, c.denied()
-		}
 		return nil, errs.New(errs.NotFound, "Could not find token: it is malformed, expired or revoked.")
 	case err != nil:
 		return nil, err

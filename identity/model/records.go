@@ -148,8 +148,16 @@ type Region struct {
 	Extra          map[string]any `json:"extra,omitempty"`
 }
 
+// Policy is a text that identity keeps for services that want it kept; it means nothing here.
+type Policy struct {
+	ID    string         `json:"id"`
+	Type  string         `json:"type"`
+	Blob  string         `json:"blob"`
+	Extra map[string]any `json:"extra,omitempty"`
+}
+
 // Credential is something secret that identity keeps for a user. For the type "ec2" the blob is a JSON object with "access" and "secret", and the
-// id is the hexadecimal SHA-256 of the access key.
+// id of a new one is the hexadecimal SHA-256 of the access key.
 type Credential struct {
 	ID        string         `json:"id"`
 	Type      string         `json:"type"`

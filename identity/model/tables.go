@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 
 	"henge/cluster/state"
 	"henge/internal/errs"
@@ -49,11 +50,13 @@ var (
 	Regions     = state.NewTable[Region](Prefix+"regions").Index("parent", false, func(r Region) string { return r.ParentRegionID })
 	Credentials = state.NewTable[Credential](Prefix+"credentials").
 			Index("user", false, func(c Credential) string { return c.UserID }).
-			Index("project", false, func(c Credential) string { return c.ProjectID })
+			Index("project", false, func(c Credential) string { return c.ProjectID }).
+			Index("access", true, Credential.access) // of those that are access keys
 	ApplicationCredentials = state.NewTable[ApplicationCredential](Prefix+"application_credentials").
 				Index("name", true, func(a ApplicationCredential) string { return a.UserID + Sep + a.Name }).
 				Index("user", false, func(a ApplicationCredential) string { return a.UserID }).
 				Index("project", false, func(a ApplicationCredential) string { return a.ProjectID })
+	Policies    = state.NewTable[Policy](Prefix + "policies")
 	Revocations = state.NewTable[Revocation](Prefix + "revocations")
 	TokenKeys   = state.NewTable[TokenKey](Prefix + "token_keys")
 )
@@ -90,6 +93,20 @@ func NewID() string {
 func CredentialID(access string) string {
 	sum := sha256.Sum256([]byte(access))
 	return hex.EncodeToString(sum[:])
+}
+
+// AccessKeyType is the type of a credential that is an access key.
+const AccessKeyType = "ec2"
+
+// access is the access key that a credential is, "" for others.
+func (c Credential) access() string {
+	var blob struct {
+		Access string `json:"access"`
+	}
+	if c.Type != AccessKeyType || json.Unmarshal([]byte(c.Blob), &blob) != nil {
+		return ""
+	}
+	return blob.Access
 }
 
 // FindUser finds a user by id, or by name in a domain.
