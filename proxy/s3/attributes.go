@@ -70,7 +70,7 @@ func (c *call) partsElement(d *document, segments []core.Segment) error {
 		return err
 	}
 	d.open("ObjectParts")
-	d.number("TotalPartsCount", int64(len(segments)))
+	d.number("PartsCount", int64(len(segments)))
 	d.number("PartNumberMarker", int64(marker))
 	d.number("MaxParts", int64(limit))
 	next, written, more := marker, 0, false
