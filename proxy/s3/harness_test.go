@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -193,5 +192,3 @@ func (w *world) want(a answer, status int, code string) {
 		w.t.Errorf("answer %d %q, want %d %q: %s", a.status, a.code(), status, code, a.body)
 	}
 }
-
-func escapePath(key string) string { return (&url.URL{Path: key}).EscapedPath() }

@@ -131,7 +131,9 @@ func TestSDK_Multipart(t *testing.T) {
 	body := bytes.Repeat([]byte("0123456789abcdef"), 12<<20/16)
 	for _, a := range []types.ChecksumAlgorithm{types.ChecksumAlgorithmCrc32, types.ChecksumAlgorithmCrc64nvme, types.ChecksumAlgorithmSha256} {
 		key := "large " + string(a)
+		//lint:ignore SA1019 it is what most programs still use
 		up := manager.NewUploader(w.client, func(u *manager.Uploader) { u.PartSize, u.Concurrency = 5<<20, 2 })
+		//lint:ignore SA1019 as above
 		out, err := up.Upload(ctx, &awss3.PutObjectInput{Bucket: aws.String("b"), Key: &key, Body: bytes.NewReader(body), ChecksumAlgorithm: a})
 		if err != nil {
 			t.Fatal(err)

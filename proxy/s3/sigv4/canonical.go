@@ -115,16 +115,22 @@ func trim(s string) string {
 	return b.String()
 }
 
+// canonicalPath encodes the path as Amazon does, however the client encoded it.
+func canonicalPath(r *http.Request) string {
+	if r.URL.Path == "" {
+		return "/"
+	}
+	return Encode(r.URL.Path, true)
+}
+
 // canonicalRequest is the text whose hash is signed in version 4. The path is not encoded twice and not cleaned: S3's exception to the general rule.
-func canonicalRequest(r *http.Request, ps []Parameter, signed []string, payload string) []byte {
+//
+// path is the path in its canonical encoding.
+func canonicalRequest(r *http.Request, path string, ps []Parameter, signed []string, payload string) []byte {
 	b := make([]byte, 0, 1024)
 	b = append(b, r.Method...)
 	b = append(b, '\n')
-	path := r.URL.Path
-	if path == "" {
-		path = "/"
-	}
-	b = appendEncoded(b, path, true)
+	b = append(b, path...)
 	b = append(b, '\n')
 	b = append(b, canonicalQuery(ps)...)
 	b = append(b, '\n')

@@ -1,8 +1,6 @@
 package sigv4
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -29,8 +27,7 @@ func signed(t *testing.T, v *Verifier, secret string, s scope, change, after fun
 	}
 	names = parseSigned(strings.Join(names, ";"))
 	ps, _ := ParseQuery(r.URL.RawQuery)
-	sum := sha256.Sum256(canonicalRequest(r, ps, names, r.Header.Get("X-Amz-Content-Sha256")))
-	text := algorithmHMAC + "\n" + r.Header.Get("X-Amz-Date") + "\n" + s.String() + "\n" + hex.EncodeToString(sum[:])
+	text := textToSign(r.Header.Get("X-Amz-Date"), s, canonicalRequest(r, canonicalPath(r), ps, names, r.Header.Get("X-Amz-Content-Sha256")))
 	r.Header.Set("Authorization", algorithmHMAC+" Credential="+exampleAccess+"/"+s.String()+", SignedHeaders="+strings.Join(names, ";")+", Signature="+sign(derive(secret, s), text))
 	if after != nil {
 		after(r)
@@ -109,8 +106,7 @@ func presign(v *Verifier, at time.Time, expires string) *http.Request {
 		"X-Amz-Expires": {expires}, "X-Amz-SignedHeaders": {"host"}}
 	r := httptest.NewRequest(http.MethodGet, "http://s3.example.org/b/k?"+q.Encode(), nil)
 	ps, _ := ParseQuery(r.URL.RawQuery)
-	sum := sha256.Sum256(canonicalRequest(r, ps, []string{"host"}, UnsignedPayload))
-	text := algorithmHMAC + "\n" + at.Format(dateLayout) + "\n" + s.String() + "\n" + hex.EncodeToString(sum[:])
+	text := textToSign(at.Format(dateLayout), s, canonicalRequest(r, canonicalPath(r), ps, []string{"host"}, UnsignedPayload))
 	r.URL.RawQuery += "&X-Amz-Signature=" + sign(derive(exampleSecret, s), text)
 	return r
 }

@@ -167,17 +167,25 @@ func (v *Verifier) check4(r *http.Request, ps []Parameter, c claim, t time.Time,
 		return nil, err
 	}
 	key := v.cache.get(c.access, secret, c.scope)
-	sum := sha256.Sum256(canonicalRequest(r, ps, c.signed, payload))
 	date := t.UTC().Format(dateLayout)
-	text := algorithmHMAC + "\n" + date + "\n" + c.scope.String() + "\n" + hex.EncodeToString(sum[:])
+	text := textToSign(date, c.scope, canonicalRequest(r, canonicalPath(r), ps, c.signed, payload))
 	if !equal(sign(key, text), c.signature) {
-		return nil, fault.New(fault.SignatureDoesNotMatch).With("AWSAccessKeyId", c.access).With("StringToSign", text).With("SignatureProvided", c.signature)
+		// Some clients sign the path just as they send it ("+" for "%2B"). It is the same request, so that this is no weaker.
+		sent := textToSign(date, c.scope, canonicalRequest(r, r.URL.EscapedPath(), ps, c.signed, payload))
+		if !equal(sign(key, sent), c.signature) {
+			return nil, fault.New(fault.SignatureDoesNotMatch).With("AWSAccessKeyId", c.access).With("StringToSign", text).With("SignatureProvided", c.signature)
+		}
 	}
 	a := &Auth{Identity: id, Access: c.access, Version: 4, Payload: payload}
 	if payload == StreamingSigned || payload == StreamingSignedTrailer {
 		a.Chain = &Chain{key: key, date: date, scope: c.scope.String(), previous: c.signature}
 	}
 	return a, nil
+}
+
+func textToSign(date string, s scope, canonical []byte) string {
+	sum := sha256.Sum256(canonical)
+	return algorithmHMAC + "\n" + date + "\n" + s.String() + "\n" + hex.EncodeToString(sum[:])
 }
 
 func badQuery(format string, args ...any) *fault.Error {
