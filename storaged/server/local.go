@@ -105,8 +105,11 @@ func (l *Local) write(ctx context.Context, c peerapi.Commit, commit func(context
 	defer cancel()
 	out, err := commit(ctx, w)
 	switch {
+	case err != nil && !surelyNotWritten(err):
+		intended.Doubt()
+		return out, err
 	case err != nil:
-		intended.Doubt() // it may be there all the same
+		_ = intended.Done(ctx, nil) // nothing is left to tell, so nothing can fail
 		return out, err
 	case !out.Accepted:
 		return out, intended.Done(ctx, nil)
@@ -118,6 +121,15 @@ func (l *Local) write(ctx context.Context, c peerapi.Commit, commit func(context
 		return peerapi.Outcome{}, err
 	}
 	return out, nil
+}
+
+// surelyNotWritten tells the errors after which nothing can be on the disk from those that leave it open.
+func surelyNotWritten(err error) bool {
+	switch errs.KindOf(err) {
+	case errs.NoSpace, errs.Invalid, errs.NotFound, errs.TooLarge:
+		return true
+	}
+	return false
 }
 
 // RowOf is the line of a container's listing that stands for an object's version.
