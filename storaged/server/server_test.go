@@ -173,14 +173,14 @@ func TestUpdater_BacksOff(t *testing.T) {
 		if err != nil || !out.Accepted || out.Queued != 1 {
 			t.Fatalf("%+v %v", out, err)
 		}
-		time.Sleep(30 * time.Minute)
+		<-time.After(30 * time.Minute) // of the bubble's time
 		synctest.Wait()
 		if n := asked.Load(); n < 10 || n > 30 {
 			t.Fatalf("asked %d times in half an hour", n)
 		}
 		c.SetFault(nil)
 		c.Server("p1").PeerUp("p2")
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		page, err := c.Device(at).List(t.Context(), peerapi.ListQuery{Key: container, Limit: 10})
 		if err != nil || len(page.Rows) != 1 {
