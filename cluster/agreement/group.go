@@ -102,6 +102,7 @@ func Open(cfg Config) (*Group, error) {
 	g.work.Go(func() { g.watchLeader(observations) })
 	g.work.Go(g.nudgeLoop)
 	g.work.Go(g.snapshotLoop)
+	g.work.Go(g.leadAlone)
 	if cfg.Peers != nil {
 		g.work.Go(g.reviewLoop)
 	}
@@ -114,7 +115,7 @@ func (g *Group) open() error {
 	if err != nil {
 		return err
 	}
-	g.layer = &layer{self: g.cfg.Self, dial: g.cfg.Dial, ctx: g.ctx, arrived: make(chan net.Conn)}
+	g.layer = &layer{self: g.cfg.Self, dial: g.cfg.Dial, ctx: g.ctx, arrived: make(chan net.Conn), open: map[*tracked]struct{}{}}
 	g.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: g.layer, MaxPool: 3, Timeout: raftTimeout, Logger: logger})
 	err = g.preload(snapshots)
 	if err == nil {
@@ -259,6 +260,18 @@ func (g *Group) Watch(ctx context.Context, prefix string, after state.Index) ite
 	return g.fsm.machine.Watch(ctx, prefix, after)
 }
 
+// leadAlone spares the only voter the wait for a leader that cannot be there: it tells itself, as a leader that hands over would, to stand now.
+func (g *Group) leadAlone() {
+	if voters := g.Voters(); len(voters) != 1 || voters[0] != g.cfg.Self {
+		return
+	}
+	self := raft.ServerAddress(g.cfg.Self)
+	request := raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.cfg.Self), Addr: []byte(self)}}
+	if err := g.trans.TimeoutNow(raft.ServerID(g.cfg.Self), self, &request, &raft.TimeoutNowResponse{}); err != nil {
+		g.cfg.Logger.Debug("stand for election at once", "err", err) // it will, a second later
+	}
+}
+
 func (g *Group) watchLeader(observations <-chan raft.Observation) {
 	for {
 		select {
@@ -332,6 +345,7 @@ func (g *Group) Kill() error {
 	g.cancel()
 	g.fsm.machine.Close()
 	err := errors.Join(g.trans.Close(), g.raft.Shutdown().Error())
+	g.layer.closeAll()
 	g.work.Wait()
 	return errors.Join(err, g.store.close())
 }
@@ -342,12 +356,46 @@ type layer struct {
 	dial    func(context.Context, string) (net.Conn, error)
 	ctx     context.Context
 	arrived chan net.Conn
+
+	mu   sync.Mutex // guards open
+	open map[*tracked]struct{}
+}
+
+// tracked is a connection that is closed with the layer: Raft leaves those that others made to it open.
+type tracked struct {
+	net.Conn
+	of *layer
+}
+
+func (l *layer) track(conn net.Conn) net.Conn {
+	t := &tracked{conn, l}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open[t] = struct{}{}
+	return t
+}
+
+func (t *tracked) Close() error {
+	t.of.mu.Lock()
+	delete(t.of.open, t)
+	t.of.mu.Unlock()
+	return t.Conn.Close()
+}
+
+func (l *layer) closeAll() {
+	l.mu.Lock()
+	open := l.open
+	l.open = map[*tracked]struct{}{}
+	l.mu.Unlock()
+	for t := range open {
+		_ = t.Conn.Close() // Raft has stopped: nobody misses what was under way
+	}
 }
 
 func (l *layer) Accept() (net.Conn, error) {
 	select {
 	case conn := <-l.arrived:
-		return conn, nil
+		return l.track(conn), nil
 	case <-l.ctx.Done():
 		return nil, net.ErrClosed
 	}
@@ -359,7 +407,20 @@ func (l *layer) Addr() net.Addr { return peerAddr(l.self) }
 func (l *layer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, min(timeout, dialTimeout))
 	defer cancel()
-	return l.dial(ctx, string(address))
+	if string(address) == l.self {
+		here, there := net.Pipe()
+		select {
+		case l.arrived <- there:
+			return l.track(here), nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	conn, err := l.dial(ctx, string(address))
+	if err != nil {
+		return nil, err
+	}
+	return l.track(conn), nil
 }
 
 type peerAddr string

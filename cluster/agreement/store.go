@@ -55,7 +55,14 @@ func openLogStore(path string) (*logStore, error) {
 	return &logStore{db: db}, nil
 }
 
-func (s *logStore) close() error { return s.db.Close() }
+// close also writes down what is committed. A crash loses that, but for what went along with the last entries.
+func (s *logStore) close() error {
+	var err error
+	if staged := s.staged.Load(); staged > 0 {
+		err = s.SetUint64(keyCommitted, staged)
+	}
+	return errors.Join(err, s.db.Close())
+}
 
 func indexKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
 

@@ -65,39 +65,51 @@ func (g *Group) upToDate(ctx context.Context, tx *state.Transaction) (bool, erro
 
 // commit gets tx into the log, once, whatever happens to leaders meanwhile. It answers false when fn must run again.
 func (g *Group) commit(ctx context.Context, tx *state.Transaction) (done bool, err error) {
-	var id updateID
-	if _, err := rand.Read(id[:]); err != nil {
-		return false, errs.New(errs.Internal, "make an update's id: %w", err)
-	}
-	command, err := encodeCommand(id, tx)
+	command, err := newCommand(tx)
 	if err != nil {
 		return false, err
 	}
+	result, err := g.submit(ctx, command)
+	return result.status == applied, err
+}
+
+// newCommand encodes tx under a new id.
+func newCommand(tx *state.Transaction) ([]byte, error) {
+	var id updateID
+	if _, err := rand.Read(id[:]); err != nil {
+		return nil, errs.New(errs.Internal, "make an update's id: %w", err)
+	}
+	return encodeCommand(id, tx)
+}
+
+// submit sends a command to leaders until one has applied or refused it, and waits until this peer's machine is as far. The same command may be
+// sent many times: it is applied once.
+func (g *Group) submit(ctx context.Context, command []byte) (outcome, error) {
 	var sent error // why we do not know what became of an earlier try
 	for {
 		result, err := g.atLeader(ctx, func(ctx context.Context, leader string) (outcome, error) {
 			if leader == g.cfg.Self {
 				return g.apply(ctx, command)
 			}
-			return g.forward(ctx, leader, command)
+			return sendCommand(ctx, g.cfg.Caller, leader, methodApply, command)
 		})
 		switch {
 		case err != nil:
 			sent = err
 		case result.status == applied:
 			if err := g.fsm.machine.WaitFor(ctx, result.index); err != nil {
-				return false, errs.New(errs.Unavailable, "update the state: outcome unknown: committed, but not seen on this peer: %w", err)
+				return outcome{}, errs.New(errs.Unavailable, "update the state: outcome unknown: committed, but not seen on this peer: %w", err)
 			}
-			return true, nil
+			return result, nil
 		case result.status == conflict, result.status == expired && sent == nil:
-			return false, g.fsm.machine.WaitFor(ctx, result.index)
+			return result, g.fsm.machine.WaitFor(ctx, result.index)
 		}
 		ended := ctx.Err() != nil || g.ctx.Err() != nil || result.status == expired
 		if ended && sent != nil {
-			return false, errs.New(errs.Unavailable, "update the state: outcome unknown: %w", sent)
+			return outcome{}, errs.New(errs.Unavailable, "update the state: outcome unknown: %w", sent)
 		}
 		if ended {
-			return false, unavailable(ctx, nil)
+			return outcome{}, unavailable(ctx, nil)
 		}
 	}
 }
@@ -167,16 +179,12 @@ func (g *Group) apply(ctx context.Context, command []byte) (outcome, error) {
 	}
 }
 
-// forward sends a command to the leader in pieces.
-func (g *Group) forward(ctx context.Context, leader string, command []byte) (outcome, error) {
-	return sendCommand(ctx, g.cfg.Caller, leader, command)
-}
-
-func sendCommand(ctx context.Context, caller rpc.Caller, leader string, command []byte) (outcome, error) {
+// sendCommand sends a command to a peer, in pieces if it is long.
+func sendCommand(ctx context.Context, caller rpc.Caller, peer, method string, command []byte) (outcome, error) {
 	if len(command) <= pieceBytes {
-		return parseOutcome(caller.Call(ctx, leader, methodApply, command))
+		return parseOutcome(caller.Call(ctx, peer, method, command))
 	}
-	s, err := caller.Stream(ctx, leader, methodApply)
+	s, err := caller.Stream(ctx, peer, method)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -196,30 +204,7 @@ func sendCommand(ctx context.Context, caller rpc.Caller, leader string, command 
 
 // serve registers what other peers ask of this one.
 func (g *Group) serve(mux rpc.Mux) {
-	mux.Handle(methodApply, func(ctx context.Context, s rpc.Stream) error {
-		var command []byte
-		for {
-			piece, err := s.Recv()
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				return err
-			}
-			if len(command)+len(piece) > state.TransactionBytesMax {
-				return errs.New(errs.TooLarge, "an update of more than %d bytes", state.TransactionBytesMax)
-			}
-			command = append(command, piece...)
-		}
-		if _, _, err := decodeCommand(command); err != nil {
-			return errs.With(errs.Invalid, err) // nothing that cannot be applied enters the log
-		}
-		result, err := g.apply(ctx, command)
-		if err != nil {
-			return err
-		}
-		return s.Send(appendOutcome(nil, result))
-	})
+	mux.Handle(methodApply, func(ctx context.Context, s rpc.Stream) error { return answer(ctx, s, g.apply) })
 	mux.Handle(methodReadIndex, func(ctx context.Context, s rpc.Stream) error {
 		result, err := g.readIndex(ctx)
 		if err != nil {
@@ -227,6 +212,33 @@ func (g *Group) serve(mux rpc.Mux) {
 		}
 		return s.Send(appendOutcome(nil, result))
 	})
+	g.serveTools(mux)
+}
+
+// answer gathers a command and sends what do makes of it.
+func answer(ctx context.Context, s rpc.Stream, do func(context.Context, []byte) (outcome, error)) error {
+	var command []byte
+	for {
+		piece, err := s.Recv()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if len(command)+len(piece) > state.TransactionBytesMax {
+			return errs.New(errs.TooLarge, "an update of more than %d bytes", state.TransactionBytesMax)
+		}
+		command = append(command, piece...)
+	}
+	if _, _, err := decodeCommand(command); err != nil {
+		return errs.With(errs.Invalid, err) // nothing that cannot be applied enters the log
+	}
+	result, err := do(ctx, command)
+	if err != nil {
+		return err
+	}
+	return s.Send(appendOutcome(nil, result))
 }
 
 func appendOutcome(b []byte, o outcome) []byte {

@@ -109,9 +109,13 @@ func (g *Group) step() bool {
 	if g.prove() != nil { // until then the members may not all be known
 		return false
 	}
-	now := g.cfg.Clock.Now()
+	now, peers := g.cfg.Clock.Now(), g.cfg.Peers()
+	if len(peers) > 0 && !slices.ContainsFunc(peers, func(p Peer) bool { return p.ID == g.cfg.Self }) {
+		_ = g.raft.LeadershipTransfer().Error() // this peer was removed; when nobody can take over, the next review tries again
+		return false
+	}
 	servers := g.raft.GetConfiguration().Configuration().Servers
-	next := plan(servers, g.cfg.Peers(), g.cfg.Self, g.cfg.Voters, func(p Peer) bool {
+	next := plan(servers, peers, g.cfg.Self, g.cfg.Voters, func(p Peer) bool {
 		return !p.Alive && now.Sub(p.DeadSince) >= g.cfg.VoterDeadAfter
 	})
 	id, address := raft.ServerID(next.id), raft.ServerAddress(next.id)
