@@ -81,6 +81,7 @@ func (w *world) clientOf(access string, change ...func(*awss3.Options)) *awss3.C
 	o := awss3.Options{
 		BaseEndpoint: aws.String(w.server.URL), Region: testRegion, UsePathStyle: true, HTTPClient: w.server.Client(),
 		Credentials: credentials.NewStaticCredentialsProvider(access, "secret-"+access, ""), RetryMaxAttempts: 1,
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported, ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported, // as loaded from a configuration
 	}
 	return awss3.New(o, change...)
 }
