@@ -15,7 +15,7 @@ import (
 )
 
 // newServer makes a peer p1 with one device d1 over an engine.
-func newServer(t *testing.T, open func(dir string) (engine.Engine, error)) *server.Server {
+func newServer(t testing.TB, open func(dir string) (engine.Engine, error)) *server.Server {
 	t.Helper()
 	s, err := server.New(server.Config{
 		Self: "p1", Devices: map[string]string{"d1": t.TempDir()}, Clock: clock.System{}, Log: slog.New(slog.DiscardHandler),
@@ -56,7 +56,7 @@ func remoteBed(open func(dir string) (engine.Engine, error)) func(*testing.T) pe
 	}
 }
 
-func newCaller(t *testing.T, find func(string) (peerapi.Device, bool)) rpc.Caller {
+func newCaller(t testing.TB, find func(string) (peerapi.Device, bool)) rpc.Caller {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	s := rpc.NewServer("p1", log)
