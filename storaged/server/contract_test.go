@@ -1,9 +1,13 @@
 package server_test
 
 import (
+	"context"
 	"log/slog"
+	"net"
 	"testing"
+	"time"
 
+	"henge/cluster/pki"
 	"henge/cluster/rpc"
 	"henge/internal/clock"
 	"henge/internal/errs"
@@ -56,13 +60,42 @@ func remoteBed(open func(dir string) (engine.Engine, error)) func(*testing.T) pe
 	}
 }
 
+// newCaller serves the devices of p1 on a real connection, and gives p2's way there.
 func newCaller(t testing.TB, find func(string) (peerapi.Device, bool)) rpc.Caller {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
+	ca, err := pki.NewAuthority("test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials := func(id string) *pki.Credentials {
+		identity, err := ca.Peer(id, nil, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pki.NewCredentials(identity, clock.System{}, func(string) bool { return false })
+	}
 	s := rpc.NewServer("p1", log)
 	peerapi.Serve(s, find)
-	c := rpc.NewClient(rpc.Config{Self: "p1", Local: s, Logger: log})
-	t.Cleanup(func() { c.Close(); s.Close() })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l, credentials("p1").Server([]string{rpc.Protocol})) }()
+	c := rpc.NewClient(rpc.Config{Self: "p2", Logger: log, TLS: credentials("p2").Client, Address: func(peer string) (string, error) {
+		if peer != "p1" {
+			return "", errs.New(errs.NotFound, "there is no peer %q", peer)
+		}
+		return l.Addr().String(), nil
+	}})
+	t.Cleanup(func() {
+		c.Close()
+		s.Close()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
 	return c
 }
 
@@ -82,5 +115,59 @@ func TestRemote_NoSuchDevice(t *testing.T) {
 	}
 	if _, err := d.List(t.Context(), peerapi.ListQuery{}); !errs.Is(err, errs.Unavailable) {
 		t.Fatalf("list: %v", err)
+	}
+}
+
+// watched tells when its writers are closed.
+type watched struct {
+	peerapi.Device
+	closed chan struct{}
+}
+
+type watchedWriter struct {
+	peerapi.Writer
+	closed chan struct{}
+}
+
+func (w watched) Create(ctx context.Context, key peerapi.Key, size int64) (peerapi.Writer, error) {
+	inner, err := w.Device.Create(ctx, key, size)
+	return &watchedWriter{inner, w.closed}, err
+}
+
+func (w *watchedWriter) Close() error {
+	defer close(w.closed)
+	return w.Writer.Close()
+}
+
+// TestRemote_CallerGoesAway: a writer whose caller leaves, in whatever way, is closed at the device at once.
+func TestRemote_CallerGoesAway(t *testing.T) {
+	for name, leave := range map[string]func(cancel func(), w peerapi.Writer){
+		"cancels": func(cancel func(), _ peerapi.Writer) { cancel() },
+		"closes":  func(_ func(), w peerapi.Writer) { _ = w.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			local, _ := newServer(t, inMemory).Local("d1")
+			device := watched{local, make(chan struct{})}
+			remote := peerapi.NewRemote(newCaller(t, func(string) (peerapi.Device, bool) { return device, true }), self)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			w, err := remote.Create(ctx, peerapi.Key{Account: "a", Container: "c", Object: "o"}, -1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Close()
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				t.Fatal(err)
+			}
+			leave(cancel, w)
+			select {
+			case <-device.closed:
+			case <-time.After(10 * time.Second):
+				t.Fatal("the device's writer stays open")
+			}
+			if state, err := local.Head(t.Context(), peerapi.Key{Account: "a", Container: "c", Object: "o"}); err != nil || state.Record != nil {
+				t.Fatalf("%+v %v", state, err)
+			}
+		})
 	}
 }
