@@ -276,7 +276,7 @@ func (c *Core) deleteIndex(ctx context.Context, r, parent replicas, row peerapi.
 // restore makes a container again as it was before a deletion that only some replicas took.
 func (c *Core) restore(ctx context.Context, r, parent replicas, before peerapi.IndexInfo) error {
 	_, err := c.changeIndex(ctx, r, parent, func(t clock.Timestamp) peerapi.IndexChange {
-		return peerapi.IndexChange{Timestamp: t, Create: true, Policy: before.Policy, Meta: stamped(liveMeta(before), t)}
+		return peerapi.IndexChange{Timestamp: t, Create: true, Policy: before.Policy, Meta: stamped(liveMeta(before), t), Restores: before.First}
 	})
 	return err
 }

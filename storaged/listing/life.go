@@ -22,7 +22,7 @@ func create(i *peerapi.IndexInfo, ts clock.Timestamp, policy uint8) {
 	if ts <= i.Deleted {
 		return
 	}
-	if !i.Exists() || ts < i.First {
+	if !i.Exists() || i.First == 0 || ts < i.First {
 		i.First, i.Policy = ts, policy
 	}
 	i.Created = max(i.Created, ts)
@@ -49,6 +49,15 @@ func remove(i *peerapi.IndexInfo, ts clock.Timestamp) {
 		}
 	}
 	i.Meta = kept
+}
+
+// restore takes back a deletion that ended the life begun at first: other replicas found the container not empty. It is the one rule that is not a merge; the journal
+// keeps its place between the deletion and what came after.
+func restore(i *peerapi.IndexInfo, c peerapi.IndexChange) {
+	if i.Deleted >= c.Restores && i.Deleted < c.Timestamp {
+		i.Deleted = c.Restores - 1
+		create(i, c.Restores, c.Policy)
+	}
 }
 
 // mergeMeta takes the newer values. The old map is left as it was, because pages given out share it.
@@ -78,6 +87,9 @@ func change(i *peerapi.IndexInfo, c peerapi.IndexChange) {
 		remove(i, c.Timestamp)
 		return
 	case c.Create:
+		if c.Restores > 0 {
+			restore(i, c)
+		}
 		create(i, c.Timestamp, c.Policy)
 	case !i.Exists() && c.Created != 0:
 		create(i, c.Created, c.CreatedPolicy)

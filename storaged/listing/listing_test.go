@@ -312,6 +312,40 @@ func TestChange_Life(t *testing.T) {
 	}
 }
 
+// TestChange_RefusedDeletionIsTakenBack: this replica had no rows and let the container go, others refused. Rows of before are welcome again.
+func TestChange_RefusedDeletionIsTakenBack(t *testing.T) {
+	b := newBed(t, nil)
+	k := containerKey("c")
+	b.make(k, 10)
+	if _, _, err := b.Change(t.Context(), peerapi.IndexChange{Key: k, Timestamp: 30, Delete: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.Change(t.Context(), peerapi.IndexChange{Key: k, Timestamp: 40, Create: true, Restores: 10}); err != nil {
+		t.Fatal(err)
+	}
+	b.merge(k, live("x", 20, 5))
+	check := func(when string) {
+		t.Helper()
+		if i := b.info(k); !i.Exists() || i.First != 10 || i.Deleted >= 20 || i.Count != 1 || i.Created != 40 {
+			t.Fatalf("%s: %+v", when, i)
+		}
+	}
+	check("in memory")
+	b.crash()
+	check("after a crash")
+	entries := b.journal.entries[engine.StreamRows]
+	if err := b.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b.journal.entries[engine.StreamRows] = entries // the release was forgotten
+	b.crash()
+	check("replayed over the tree")
+	if _, _, err := b.Change(t.Context(), peerapi.IndexChange{Key: k, Timestamp: 30, Delete: true}); !errs.Is(err, errs.Conflict) {
+		t.Fatalf("the deletion once more: %v", err)
+	}
+	check("after the deletion came once more")
+}
+
 func TestPending_SurvivesAndIsToldOnce(t *testing.T) {
 	b := newBed(t, nil)
 	far := peerapi.Target{Peer: "p2", Device: "d1"}

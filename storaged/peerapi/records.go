@@ -190,6 +190,9 @@ type IndexChange struct {
 	// not lose the change.
 	Created       clock.Timestamp `cbor:"9,keyasint,omitempty"`
 	CreatedPolicy uint8           `cbor:"10,keyasint,omitempty"`
+	// Restores, with Create, is the First of a life that a deletion ended here while other replicas refused it: the deletion is taken back, so that the rows of that
+	// life, which the other replicas hold, count again.
+	Restores clock.Timestamp `cbor:"11,keyasint,omitempty"`
 }
 
 // IndexOutcome is the answer to an IndexChange.
