@@ -89,11 +89,19 @@ func (q *request) showMeta(meta map[string]string, kind string) {
 	}
 }
 
+// accountChange is metaChange of an account.
+func (q *request) accountChange() (map[string]string, error) {
+	if q.r.Header.Get("X-Account-Meta-Quota-Bytes") != "" {
+		return nil, text(http.StatusNotImplemented, "Account quotas are not supported")
+	}
+	return metaChange(q.r.Header, "account")
+}
+
 func (q *request) postAccount() error {
 	if err := q.authorize(q.account, "", toOwn); err != nil {
 		return err
 	}
-	change, err := metaChange(q.r.Header, "account")
+	change, err := q.accountChange()
 	if err != nil {
 		return err
 	}
@@ -124,7 +132,7 @@ func (q *request) manageAccount() error {
 		}
 		return q.answerHTML(http.StatusNoContent)
 	}
-	change, err := metaChange(q.r.Header, "account")
+	change, err := q.accountChange()
 	if err != nil {
 		return err
 	}

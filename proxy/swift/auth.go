@@ -86,7 +86,7 @@ func (q *request) authorize(account, container string, want access) error {
 	case q.cloudAdmin(), home && q.id.HasRole(operatorRoles...):
 		q.owner = true
 		return nil
-	case home && q.id.HasRole(readerRoles...) && q.reads():
+	case home && q.id.HasRole(readerRoles...) && (want == toRead || want == toList || container == "" && q.reads()):
 		return nil
 	case want == toOwn || container == "":
 		return q.denied()

@@ -165,6 +165,11 @@ func (q *request) containerChange() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	for name, what := range map[string]string{metaQuotaBytes: "bytes", metaQuotaCount: "count"} {
+		if v := change[name]; strings.Trim(v, "0123456789") != "" {
+			return nil, text(http.StatusBadRequest, "Invalid %s quota.", what)
+		}
+	}
 	for _, name := range []string{"Read", "Write"} {
 		key := "x-container-" + strings.ToLower(name)
 		if _, ok := h["X-Remove-Container-"+name]; ok {

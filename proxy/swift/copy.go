@@ -134,6 +134,9 @@ func (q *request) copyContent(c *content, manifest bool) (core.Info, error) {
 		return core.Info{}, err
 	}
 	if c.manifest != nil { // the manifest itself is copied; its segments stay where they are
+		if err := q.checkQuota(c.info.Size); err != nil {
+			return core.Info{}, err
+		}
 		return q.h.Core.PutManifest(q.r.Context(), q.ref(), core.PutRequest{Metadata: metadata}, *c.manifest)
 	}
 	part := span{0, c.size}
@@ -146,6 +149,9 @@ func (q *request) copyContent(c *content, manifest bool) (core.Info, error) {
 	}
 	if part.length > limits.ObjectBytesMax {
 		return core.Info{}, status(http.StatusRequestEntityTooLarge)
+	}
+	if err := q.checkQuota(part.length); err != nil {
+		return core.Info{}, err
 	}
 	p := core.PutRequest{Size: part.length, Metadata: metadata, Body: strings.NewReader("")}
 	if part.length > 0 {

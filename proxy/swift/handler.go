@@ -127,6 +127,8 @@ func (q *request) route() error {
 	switch {
 	case q.r.Method == http.MethodOptions:
 		return q.options()
+	case q.isForm():
+		return q.postForm()
 	case q.isBulkDelete():
 		return q.bulkDelete()
 	case q.r.Method == http.MethodPut && q.query.Has("extract-archive"):

@@ -62,12 +62,14 @@ func (h *Handler) capabilities() object {
 		swift["region"] = h.Region
 	}
 	return object{
-		"swift":        swift,
-		"bulk_delete":  object{"max_deletes_per_request": limits.BulkDeleteMax, "max_failed_deletes": bulkFailuresMax},
-		"bulk_upload":  object{"max_containers_per_extraction": limits.BulkDeleteMax, "max_failed_extractions": bulkFailuresMax},
-		"dlo":          object{"max_segments": dloSegmentsMax},
-		"etag_quoter":  object{"enable_by_default": false},
-		"keystoneauth": object{},
+		"swift":            swift,
+		"container_quotas": object{},
+		"formpost":         object{"allowed_digests": []string{"sha1", "sha256", "sha512"}},
+		"bulk_delete":      object{"max_deletes_per_request": limits.BulkDeleteMax, "max_failed_deletes": bulkFailuresMax},
+		"bulk_upload":      object{"max_containers_per_extraction": limits.BulkDeleteMax, "max_failed_extractions": bulkFailuresMax},
+		"dlo":              object{"max_segments": dloSegmentsMax},
+		"etag_quoter":      object{"enable_by_default": false},
+		"keystoneauth":     object{},
 		"slo": object{"max_manifest_segments": limits.SLOSegmentsMax, "max_manifest_size": limits.ManifestBytesMax, "min_segment_size": 1,
 			"allow_async_delete": false, "yield_frequency": heartbeatSeconds},
 		"tempurl": object{

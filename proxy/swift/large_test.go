@@ -255,6 +255,8 @@ func TestCopy(t *testing.T) {
 	w.as("stranger", "POST", "/v1/AUTH_p2/in", "", 204, "X-Container-Write", "p1:*")
 	w.ok("COPY", account+"/c/a%20%3F", "", 201, "Destination", "/in/o", "Destination-Account", "AUTH_p2").wants(t, "X-Copied-From-Account", "AUTH_p1")
 	w.as("stranger", "GET", "/v1/AUTH_p2/in/o", "", 200).wantsBody(t, "0123456789")
+	w.as("reader", "PUT", "/v1/AUTH_p2/in/r", "", 201, "X-Copy-From", "/c/a%20%3F", "X-Copy-From-Account", "AUTH_p1")
+	w.as("reader", "PUT", account+"/d/r", "", 403, "X-Copy-From", "/c/a%20%3F")
 }
 
 func TestCopy_LargeObjects(t *testing.T) {

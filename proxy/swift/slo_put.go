@@ -126,6 +126,13 @@ func (q *request) buildSLO(ctx context.Context, entries []sloEntry, p core.PutRe
 		return core.Info{}, err
 	}
 	m.System = map[string]string{sysManifestETag: md5Hex(shown)}
+	var size int64
+	for i := range segments {
+		size += segments[i].Length
+	}
+	if err := q.checkQuota(size); err != nil {
+		return core.Info{}, err
+	}
 	return q.h.Core.PutManifest(ctx, q.ref(), p, man)
 }
 
