@@ -92,7 +92,11 @@ func TestPolicy(t *testing.T) {
 			}
 		}
 	}
-	// What a reader of a domain lists is that domain's.
+}
+
+func TestPolicy_OnlyOnesOwn(t *testing.T) {
+	c := newCloud(t)
+	p := people(c)
 	for _, row := range c.want(200, p["as reader"], "GET", "/v3/users", "").names("users", "domain_id") {
 		if row != p["acme"] {
 			t.Errorf("a user of the domain %s is listed", row)
