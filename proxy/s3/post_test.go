@@ -101,7 +101,7 @@ func TestPost_FormsUnderAPolicy(t *testing.T) {
 		"too long":          {form(nil), "hello, world", "EntityTooLarge"},
 		"too short":         {form(nil), "h", "EntityTooSmall"},
 		"huge fields":       {spoil("x-ignore-me", strings.Repeat("x", formBytesMax)), "hello", "MaxPostPreDataLengthExceededError"},
-		"encrypted":         {form(func(p *minio.PostPolicy) { p.SetEncryption(encrypt.NewSSE()) }), "hello", "NotImplemented"},
+		"encrypted, which the policy does not name": {form(func(p *minio.PostPolicy) { p.SetEncryption(encrypt.NewSSE()) }), "hello", "AccessDenied"},
 		"a wrong checksum": {form(func(p *minio.PostPolicy) {
 			_ = p.SetChecksum(minio.NewChecksum(minio.ChecksumCRC32, []byte{1, 2, 3, 4}))
 		}), "hello", ""},
