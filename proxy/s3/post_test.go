@@ -104,7 +104,7 @@ func TestPost_FormsUnderAPolicy(t *testing.T) {
 		"encrypted, which the policy does not name": {form(func(p *minio.PostPolicy) { p.SetEncryption(encrypt.NewSSE()) }), "hello", "AccessDenied"},
 		"a wrong checksum": {form(func(p *minio.PostPolicy) {
 			_ = p.SetChecksum(minio.NewChecksum(minio.ChecksumCRC32, []byte{1, 2, 3, 4}))
-		}), "hello", ""},
+		}), "hello", "BadDigest"},
 		"expired":             {form(func(p *minio.PostPolicy) { _ = p.SetExpires(time.Now().Add(-time.Minute)) }), "hello", "AccessDenied"},
 		"of another bucket":   {form(func(p *minio.PostPolicy) { _ = p.SetBucket("another") }), "hello", "AccessDenied"},
 		"for an unknown user": {spoil("x-amz-credential", "unknown/20130524/us-east-1/s3/aws4_request"), "hello", "InvalidAccessKeyId"},
