@@ -1,20 +1,49 @@
 # The commands of the README. `make help` lists them.
 SHELL := /bin/bash
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-export CGO_ENABLED ?= 0
+DATA ?= henge-data
+ARGS ?=
+FUZZTIME ?= 20s
+# What the tests drive: real clients, and a C compiler for the race detector.
+TEST_PACKAGES := gcc libc6-dev curl python3-swiftclient python3-openstackclient awscli s3cmd rclone node=nodejs npm=npm
 
-.PHONY: help build lint test
-help:
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+.PHONY: help build run lint test unit e2e bench fuzz clean
+help: ## this list
+	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 build: ## bin/henge: static, reproducible, stamped with the version
-	go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o bin/henge ./cmd/henge
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o bin/henge ./cmd/henge
 
-lint: ## gofmt, go vet, staticcheck, the project's own rules
-	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+run: build ## start the object store on this machine (ARGS="--peers 4" for four peers)
+	bin/henge up --data-dir $(DATA) $(ARGS)
+
+lint: ## gofmt, go vet, staticcheck, and the rules of the house
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "gofmt would change: $$bad"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
-	go test ./internal/lint
+	go test -count=1 ./internal/lint
 
-test: ## everything
-	CGO_ENABLED=1 go test -race ./...
+test: unit e2e ## everything: unit tests under the race detector, then the built binary with real clients
+
+unit: ## unit tests under the race detector
+	@deploy/install-packages $(TEST_PACKAGES)
+	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./... | grep -v '/e2e')
+
+e2e: build ## the built binary with real clients and real faults
+	@deploy/install-packages $(TEST_PACKAGES)
+	cd e2e && npm install --silent --no-audit --no-fund
+	go test -timeout 30m -count=1 ./e2e/...
+
+bench: build ## what each operation costs, for one peer and for four
+	go run ./e2e/bench -henge bin/henge
+	go test -run '^$$' -bench . -benchmem ./ring ./storaged/... ./identity/... ./cluster/... ./proxy/core
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+clean: ## remove what was built
+	rm -rf bin e2e/node_modules

@@ -27,8 +27,7 @@ type request struct {
 	// seen is what the writer made its decision of. With pinned the record must still lie there when the entry is written.
 	seen   view
 	pinned bool
-	move   bool     // compaction: the same entry at a new place; no rule of the register applies
-	lead   *request // a journal entry to go in front, if this one goes: see Intent
+	move   bool // compaction: the same entry at a new place; no rule of the register applies
 
 	again   bool // what was seen has changed: decide anew
 	outcome peerapi.Outcome
@@ -175,10 +174,6 @@ func (a *appender) decide(r *request) {
 			return
 		}
 		a.keys[e.id()] = struct{}{}
-	}
-	if r.lead != nil {
-		a.taken = append(a.taken, r.lead)
-		a.put(&r.lead.entry, r.lead.buf.Bytes())
 	}
 	a.taken = append(a.taken, r)
 	a.put(e, r.buf.Bytes())

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"henge/cluster"
+)
+
+// tryInterval is how often a start looks whether a process is there yet. It is not used once the cloud runs.
+const tryInterval = 50 * time.Millisecond
+
+// until repeats try until it succeeds or ctx ends; then the last error says why it did not.
+func until(ctx context.Context, try func(context.Context) error) error {
+	tick := time.NewTicker(tryInterval)
+	defer tick.Stop()
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w (last: %w)", ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// clusterConfig is the cluster's share of a peer's configuration.
+func clusterDir(c config) string { return filepath.Join(c.DataDir, "cluster") }
+
+// dialPeer connects to a peer as its administrator, with the certificate that the first peer of the cluster keeps.
+func dialPeer(ctx context.Context, l layout, c config) (*cluster.AdminConn, error) {
+	first := config{DataDir: l.peerDir(1)}
+	return cluster.DialAdmin(ctx, cluster.AdminFile(clusterDir(first)), hostPort(c.Address, c.Ports.Peers))
+}
+
+// inviteAll waits for the first peer, and makes a join token for each peer that was never in the cluster.
+func inviteAll(ctx context.Context, l layout, configs []config) error {
+	return until(ctx, func(ctx context.Context) error {
+		admin, err := dialPeer(ctx, l, configs[0])
+		if err != nil {
+			return err
+		}
+		defer admin.Close()
+		for i := 2; i <= len(configs); i++ {
+			if l.exists(clusterDir(configs[i-1])) || l.exists(l.joinToken(i)) {
+				continue
+			}
+			token, err := admin.CreateJoinToken(ctx, time.Hour)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(l.joinToken(i), []byte(token+"\n"), 0o600); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// seedTogether waits until every peer is a member, then seeds the cluster.
+func seedTogether(ctx context.Context, l layout, configs []config) error {
+	return until(ctx, func(ctx context.Context) error {
+		admin, err := dialPeer(ctx, l, configs[0])
+		if err != nil {
+			return err
+		}
+		defer admin.Close()
+		return seed(ctx, l.dir, admin.State(), configs)
+	})
+}
+
+// waitReady waits until every service of every peer answers.
+func waitReady(ctx context.Context, configs []config) error {
+	client := &http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	for _, c := range configs {
+		urls := []string{c.metricsURL() + "/healthcheck"}
+		if c.has("identity") {
+			urls = append(urls, "http://"+hostPort(c.Address, c.Ports.Identity)+"/v3")
+		}
+		if c.has("proxy") {
+			urls = append(urls, "http://"+hostPort(c.Address, c.Ports.Object)+"/healthcheck")
+		}
+		for _, url := range urls {
+			if err := until(ctx, func(ctx context.Context) error { return answers(ctx, client, url) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func answers(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", url, resp.Status)
+	}
+	return nil
+}

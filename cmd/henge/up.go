@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// upOptions are the flags of henge up.
+type upOptions struct {
+	dir     string
+	peers   int
+	devices int
+	address string
+	restart bool
+	ports   portsConfig
+}
+
+func newUpCommand() *cobra.Command {
+	o := upOptions{ports: defaultConfig().Ports}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run the whole cloud on this machine, in the foreground",
+		Long: "Run the whole cloud on this machine, in the foreground. The first start makes everything: certificates, the admin user, the rings,\n" +
+			"and the files that clients read (openrc, clouds.yaml, aws.env). Started again with the same directory, everything is there.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), o, cmd.OutOrStdout()) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.dir, "data-dir", "henge-data", "where everything is kept")
+	f.IntVar(&o.peers, "peers", 1, "how many peers; more than one run as processes of their own, each a zone, on successive addresses")
+	f.IntVar(&o.devices, "devices", 4, "how many devices (folders) each peer has")
+	f.StringVar(&o.address, "address", "127.0.0.1", "the first peer's address")
+	f.BoolVar(&o.restart, "restart", false, "start a peer again when its process ends")
+	f.IntVar(&o.ports.Identity, "identity-port", o.ports.Identity, "Keystone v3")
+	f.IntVar(&o.ports.Object, "object-port", o.ports.Object, "Swift and S3")
+	f.IntVar(&o.ports.Peers, "peers-port", o.ports.Peers, "the peers among themselves")
+	f.IntVar(&o.ports.Gossip, "gossip-port", o.ports.Gossip, "membership")
+	f.IntVar(&o.ports.Metrics, "metrics-port", o.ports.Metrics, "metrics and health")
+	return cmd
+}
+
+const (
+	peersMax   = 64
+	devicesMax = 256
+)
+
+// up runs the cloud until ctx ends.
+func up(ctx context.Context, o upOptions, out io.Writer) error {
+	if o.peers < 1 || o.peers > peersMax || o.devices < 1 || o.devices > devicesMax {
+		return fmt.Errorf("--peers takes 1 to %d, --devices 1 to %d", peersMax, devicesMax)
+	}
+	l, err := absoluteLayout(o.dir)
+	if err != nil {
+		return err
+	}
+	release, err := lockDir(l)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := checkSpace(l.dir); err != nil {
+		return err
+	}
+	configs, err := prepare(l, o)
+	if err != nil {
+		return err
+	}
+	for _, c := range configs {
+		if err := checkPorts(c.Address, c.Ports); err != nil {
+			return err
+		}
+	}
+	if len(configs) == 1 {
+		return upAlone(ctx, l, configs[0], out)
+	}
+	return upTogether(ctx, l, o, configs, out)
+}
+
+// prepare writes the configuration of each peer, or reads it when it is there: what the peers are was decided at the first start, where they listen is decided at each.
+func prepare(l layout, o upOptions) ([]config, error) {
+	first := !l.firstPeerExists()
+	if !first {
+		have := 0
+		for l.exists(l.peerConfig(have + 1)) {
+			have++
+		}
+		if o.peers != 1 && o.peers != have {
+			return nil, fmt.Errorf("%s was made with %d peers, not %d", l.dir, have, o.peers)
+		}
+		o.peers = have
+	}
+	var configs []config
+	for i := 1; i <= o.peers; i++ {
+		c := defaultConfig()
+		if !first {
+			var err error
+			if c, err = loadConfig(l.peerConfig(i), nil); err != nil {
+				return nil, err
+			}
+		} else {
+			c.Devices = nil
+			for k := 1; k <= o.devices; k++ {
+				c.Devices = append(c.Devices, deviceConfig{Name: fmt.Sprintf("d%d", k), Path: l.device(i, k), Weight: 100})
+			}
+		}
+		address, err := peerAddress(o.address, i)
+		if err != nil {
+			return nil, err
+		}
+		c.DataDir, c.PeerID, c.Address, c.Zone, c.Ports = l.peerDir(i), fmt.Sprintf("peer-%d", i), address, i, o.ports
+		if err := c.validate(); err != nil {
+			return nil, err
+		}
+		if err := l.makePeerDir(i); err != nil {
+			return nil, fmt.Errorf("make the directory of peer %d: %w", i, err)
+		}
+		if err := c.write(l.peerConfig(i)); err != nil {
+			return nil, fmt.Errorf("write the configuration of peer %d: %w", i, err)
+		}
+		configs = append(configs, c)
+	}
+	return configs, nil
+}
+
+// upAlone runs the one peer in this process.
+func upAlone(ctx context.Context, l layout, c config, out io.Writer) error {
+	log, err := os.OpenFile(l.peerLog(1), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	defer log.Close()
+	logger, err := newLogger(log, c.Log.Level)
+	if err != nil {
+		return err
+	}
+	p, err := startPeer(ctx, c, peerStart{create: true, logger: logger})
+	if err != nil {
+		return err
+	}
+	if err := seed(ctx, l.dir, p.node.State(), []config{c}); err != nil {
+		p.stop()
+		return err
+	}
+	if err := waitReady(ctx, []config{c}); err != nil {
+		p.stop()
+		return err
+	}
+	printReady(out, l, []config{c})
+	select {
+	case <-ctx.Done():
+	case err = <-p.failed:
+	}
+	fmt.Fprintln(out, "stopping")
+	p.stop()
+	return err
+}
+
+// upTogether runs each peer in a process of its own.
+func upTogether(ctx context.Context, l layout, o upOptions, configs []config, out io.Writer) error {
+	first, err := startChild(l, 1, "--create")
+	if err != nil {
+		return err
+	}
+	children := []*child{first}
+	defer func() { stopChildren(children) }()
+	if err := untilReady(ctx, children, func(ctx context.Context) error { return inviteAll(ctx, l, configs) }); err != nil {
+		return err
+	}
+	for i := 2; i <= len(configs); i++ {
+		c, err := startChild(l, i, "--join-file", l.joinToken(i))
+		if err != nil {
+			return err
+		}
+		children = append(children, c)
+	}
+	err = untilReady(ctx, children, func(ctx context.Context) error {
+		if err := seedTogether(ctx, l, configs); err != nil {
+			return err
+		}
+		return waitReady(ctx, configs)
+	})
+	if err != nil {
+		return err
+	}
+	printReady(out, l, configs)
+	children = watchChildren(ctx, l, o, children, out)
+	fmt.Fprintln(out, "stopping")
+	return nil
+}
+
+// watchChildren says when a peer ends, and starts it again if that was asked for, until ctx ends. It answers the children that are there then.
+func watchChildren(ctx context.Context, l layout, o upOptions, children []*child, out io.Writer) []*child {
+	ends := make(chan int)
+	watch := func(i int, c *child) {
+		select {
+		case <-c.ended:
+			select {
+			case ends <- i:
+			case <-ctx.Done():
+			}
+		case <-ctx.Done():
+		}
+	}
+	for i, c := range children {
+		go watch(i, c)
+	}
+	again := make(chan int, len(children))
+	for {
+		select {
+		case <-ctx.Done():
+			return children
+		case i := <-ends:
+			fmt.Fprintf(out, "peer %d (%s): %s\n", i+1, children[i].config, children[i].reason())
+			if o.restart {
+				time.AfterFunc(time.Second, func() { again <- i })
+			}
+		case i := <-again:
+			c, err := startChild(l, i+1)
+			if err != nil {
+				fmt.Fprintf(out, "peer %d was not started again: %v\n", i+1, err)
+				continue
+			}
+			children[i] = c
+			go watch(i, c)
+			fmt.Fprintf(out, "peer %d was started again\n", i+1)
+		}
+	}
+}
+
+// printReady says where everything is, with a line to try for each.
+func printReady(out io.Writer, l layout, configs []config) {
+	c := configs[0]
+	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "SERVICE\tADDRESS\tTRY")
+	fmt.Fprintf(t, "identity\t%s\t. %s && openstack token issue\n", c.identityURL(), l.file("openrc"))
+	fmt.Fprintf(t, "object (Swift)\t%s\t. %s && swift upload photos *.jpg\n", c.objectURL(), l.file("openrc"))
+	fmt.Fprintf(t, "object (S3)\t%s\t. %s && aws s3 mb s3://photos\n", c.objectURL(), l.file("aws.env"))
+	fmt.Fprintf(t, "metrics\t%s\tcurl %s/healthcheck\n", c.metricsURL(), c.metricsURL())
+	fmt.Fprintf(t, "cluster\t%d peer(s), %d device(s)\thenge status --data-dir %s\n", len(configs), len(configs)*len(c.Devices), l.dir)
+	t.Flush()
+	fmt.Fprintln(out, "henge is ready")
+}
