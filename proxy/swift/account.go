@@ -89,12 +89,21 @@ func (q *request) showMeta(meta map[string]string, kind string) {
 	}
 }
 
-// accountChange is metaChange of an account.
+// accountChange is metaChange of an account. Its quota is set by those who own the cloud, not by whom it bounds.
 func (q *request) accountChange() (map[string]string, error) {
-	if q.r.Header.Get("X-Account-Meta-Quota-Bytes") != "" {
-		return nil, text(http.StatusNotImplemented, "Account quotas are not supported")
+	change, err := metaChange(q.r.Header, "account")
+	if err != nil {
+		return nil, err
 	}
-	return metaChange(q.r.Header, "account")
+	if v, ok := change[metaAccountQuota]; ok {
+		switch {
+		case !q.cloudAdmin():
+			return nil, status(http.StatusForbidden)
+		case strings.Trim(v, "0123456789") != "":
+			return nil, text(http.StatusBadRequest, "Invalid account quota.")
+		}
+	}
+	return change, nil
 }
 
 func (q *request) postAccount() error {
@@ -115,6 +124,7 @@ func (q *request) postAccount() error {
 	if err := q.h.Core.UpdateAccount(q.r.Context(), q.account, change); err != nil {
 		return err
 	}
+	q.h.quotas.forget(q.account)
 	return q.answerHTML(http.StatusNoContent)
 }
 
@@ -146,6 +156,7 @@ func (q *request) manageAccount() error {
 	if err := q.h.Core.UpdateAccount(q.r.Context(), q.account, change); err != nil {
 		return err
 	}
+	q.h.quotas.forget(q.account)
 	if info.Exists {
 		return q.answerHTML(http.StatusAccepted)
 	}

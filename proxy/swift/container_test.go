@@ -23,6 +23,8 @@ func TestContainer_Metadata(t *testing.T) {
 	}
 	w.ok("POST", account+"/c", "", 400, "X-Container-Meta-One-More", "v").wantsBody(t, "Too many metadata items; max 90")
 	w.ok("POST", account+"/c", "", 204, "X-Container-Meta-One-More", "v", "X-Remove-Container-Meta-C", "x")
+	w.ok("PUT", account+"/under", "", 201, "X-Container-Meta-Under_score", "1")
+	w.ok("HEAD", account+"/under", "", 204).wants(t, "X-Container-Meta-Under-Score", "1")
 	w.ok("PUT", account+"/d", "", 412, "X-Versions-Location", "v")
 	w.ok("PUT", account+"/d", "", 501, "X-Container-Sync-To", "//x")
 	w.ok("PUT", account+"/d", "", 400, "X-Container-Meta-Bad", "\xff")
@@ -147,6 +149,9 @@ func TestListing_Formats(t *testing.T) {
 func TestMatches_AndFixedPaths(t *testing.T) {
 	w := newWorld(t)
 	w.as("", http.MethodGet, "/healthcheck", "", 200).wantsBody(t, "OK")
+	if a := w.as("", http.MethodGet, "/crossdomain.xml", "", 200); !strings.HasSuffix(a.body, "</cross-domain-policy>") {
+		t.Errorf("/crossdomain.xml is %s", a.body)
+	}
 	info := w.as("", http.MethodGet, "/info", "", 200)
 	for _, want := range []string{`"max_object_name_length":1024`, `"max_file_size":5368709120`, `"slo":`, `"tempurl":`, `"bulk_delete":`, `"name":"second"`,
 		`"container_listing_limit":10000`} {

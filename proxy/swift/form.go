@@ -23,9 +23,9 @@ const (
 	formFieldsMax     = 100
 )
 
-// isForm tells whether a browser's form is posted to a container (FormPost), which brings its own signature and no token.
+// isForm tells whether a browser's form is posted to a container (FormPost). It brings its own signature; a token beside it counts for nothing.
 func (q *request) isForm() bool {
-	if q.r.Method != http.MethodPost || q.container == "" || q.id != nil || q.grant != nil {
+	if q.r.Method != http.MethodPost || q.container == "" || q.grant != nil {
 		return false
 	}
 	kind, _, err := mime.ParseMediaType(q.r.Header.Get("Content-Type"))

@@ -86,7 +86,7 @@ func TestForm(t *testing.T) {
 			t.Errorf("%s: answered %s %q, want %d %q", name, a.Status, a.body, c.code, c.text)
 		}
 	}
-	if a := w.do("POST", path, "", strings.NewReader("junk"), "Content-Type", "multipart/form-data; boundary=x"); a.StatusCode != 400 {
+	if a := w.do("POST", path, "member", strings.NewReader("junk"), "Content-Type", "multipart/form-data; boundary=x"); a.StatusCode != 400 {
 		t.Errorf("junk: %s", a.Status)
 	}
 }
@@ -102,5 +102,16 @@ func TestQuotas(t *testing.T) {
 	w.ok("PUT", account+"/c/d?multipart-manifest=put", `[{"path":"/c/a"}]`, 413)
 	w.ok("PUT", account+"/c/e", "", 201)
 	w.ok("PUT", account+"/c/f", "", 413)
-	w.ok("POST", account, "", 501, "X-Account-Meta-Quota-Bytes", "1")
+
+	w.ok("PUT", account+"/d", "", 201)
+	w.ok("POST", account, "", 403, "X-Account-Meta-Quota-Bytes", "12")
+	w.ok("POST", account, "", 403, "X-Remove-Account-Meta-Quota-Bytes", "x")
+	w.as("reseller", "POST", account, "", 400, "X-Account-Meta-Quota-Bytes", "x")
+	w.as("reseller", "POST", account, "", 204, "X-Account-Meta-Quota-Bytes", "12")
+	w.ok("PUT", account+"/d/a", "abc", 413).wantsBody(t, "Upload exceeds quota.")
+	w.as("reseller", "PUT", account+"/d/b", "abc", 201) // is not bound by it
+	w.ok("DELETE", account+"/c/b", "", 204)
+	w.ok("PUT", account+"/d/a", "abc", 201)
+	w.as("reseller", "POST", account, "", 204, "X-Remove-Account-Meta-Quota-Bytes", "x")
+	w.ok("PUT", account+"/d/c", "a lot more than that", 201)
 }

@@ -31,6 +31,7 @@ type Config struct {
 type Handler struct {
 	Config
 	buffers sync.Pool // of *[]byte, limits.CopyBufferBytes long
+	quotas  quotaCache
 }
 
 // New makes the handler for /v1/..., /auth/v1.0, /info and /healthcheck. Everything else is 404: see Matches.
@@ -41,13 +42,13 @@ func New(c Config) *Handler {
 }
 
 // Matches tells whether a request is for this dialect and not for S3, which shares the port. A request with an AWS signature is S3's, whatever its path: a bucket
-// may be called "v1" or "info". Without one, /v1, /v1.0, /auth/v1.0, /info and /healthcheck and what lies below the first two are Swift's.
+// may be called "v1" or "info". Without one, /v1, /v1.0, /auth/v1.0, /info, /healthcheck and /crossdomain.xml, and what lies below the first two, are Swift's.
 func Matches(r *http.Request) bool {
 	if signedByAWS(r) {
 		return false
 	}
 	switch p := r.URL.Path; {
-	case p == "/info", p == "/healthcheck", p == "/v1", p == "/v1.0", isV1Auth(p):
+	case p == "/info", p == "/healthcheck", p == "/crossdomain.xml", p == "/v1", p == "/v1.0", isV1Auth(p):
 		return true
 	default:
 		return strings.HasPrefix(p, "/v1/") || strings.HasPrefix(p, "/v1.0/")
@@ -106,6 +107,8 @@ func (q *request) route() error {
 		return q.healthcheck()
 	case path == "/info":
 		return q.info()
+	case path == "/crossdomain.xml":
+		return q.crossDomain()
 	case isV1Auth(path) && q.h.V1Auth != nil:
 		q.h.V1Auth.ServeHTTP(q.w, q.r)
 		return nil

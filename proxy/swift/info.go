@@ -16,6 +16,20 @@ func (q *request) healthcheck() error {
 	return q.answerText(http.StatusOK, "text/plain", "OK")
 }
 
+// crossDomainPolicy admits no plug-in of another site's page; for scripts there is CORS.
+const crossDomainPolicy = `<?xml version="1.0"?>
+<!DOCTYPE cross-domain-policy SYSTEM "http://www.adobe.com/xml/dtds/cross-domain-policy.dtd" >
+<cross-domain-policy>
+<site-control permitted-cross-domain-policies="master-only" />
+</cross-domain-policy>`
+
+func (q *request) crossDomain() error {
+	if q.r.Method != http.MethodGet && q.r.Method != http.MethodHead {
+		return notAllowed("GET, HEAD")
+	}
+	return q.answerText(http.StatusOK, "application/xml", crossDomainPolicy)
+}
+
 // info tells clients what they may ask of this cluster, in Swift's words.
 func (q *request) info() error {
 	switch q.r.Method {
@@ -63,7 +77,9 @@ func (h *Handler) capabilities() object {
 	}
 	return object{
 		"swift":            swift,
+		"account_quotas":   object{},
 		"container_quotas": object{},
+		"crossdomain":      object{},
 		"formpost":         object{"allowed_digests": []string{"sha1", "sha256", "sha512"}},
 		"bulk_delete":      object{"max_deletes_per_request": limits.BulkDeleteMax, "max_failed_deletes": bulkFailuresMax},
 		"bulk_upload":      object{"max_containers_per_extraction": limits.BulkDeleteMax, "max_failed_extractions": bulkFailuresMax},

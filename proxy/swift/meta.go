@@ -27,7 +27,7 @@ func userMeta(h http.Header, kind string) (map[string]string, error) {
 		if len(value) > headerBytesMax {
 			return nil, text(http.StatusBadRequest, "Header value too long: %s", name[:min(len(name), limits.MetaNameBytesMax)])
 		}
-		name = strings.ToLower(name)
+		name = metaName(name)
 		key, ok := strings.CutPrefix(name, prefix)
 		if !ok {
 			continue
@@ -43,6 +43,11 @@ func userMeta(h http.Header, kind string) (map[string]string, error) {
 		return nil, err
 	}
 	return meta, nil
+}
+
+// metaName is a header's name as metadata goes by: lower case, and hyphens for underscores, as WSGI servers make of them.
+func metaName(header string) string {
+	return strings.ReplaceAll(strings.ToLower(header), "_", "-")
 }
 
 // checkMeta checks one header, with Swift's texts.
@@ -95,7 +100,7 @@ func checkMerged(have, change map[string]string, kind string) error {
 func metaChange(h http.Header, kind string) (map[string]string, error) {
 	change := make(map[string]string)
 	for name := range h {
-		name = strings.ToLower(name)
+		name = metaName(name)
 		if rest, ok := strings.CutPrefix(name, "x-remove-"+kind+"-meta-"); ok && rest != "" {
 			change["x-"+kind+"-meta-"+rest] = ""
 		}

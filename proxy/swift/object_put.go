@@ -2,7 +2,6 @@ package swift
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 
 	"henge/internal/errs"
@@ -37,33 +36,6 @@ func (q *request) putObject() error {
 		return err
 	}
 	return q.created(info, info.ETag)
-}
-
-// Where a container's quotas are kept.
-const (
-	metaQuotaBytes = "x-container-meta-quota-bytes"
-	metaQuotaCount = "x-container-meta-quota-count"
-)
-
-// checkQuota refuses an object of size bytes (negative: not known) that the container has no room for. As in Swift, one that takes another's place counts, too,
-// and writers at the same moment do not see each other.
-func (q *request) checkQuota(size int64) error {
-	info, err := q.h.Core.Container(q.r.Context(), q.account, q.container, false)
-	if err != nil || info.Meta[metaQuotaBytes] == "" && info.Meta[metaQuotaCount] == "" {
-		return err
-	}
-	if info, err = q.h.Core.Container(q.r.Context(), q.account, q.container, true); err != nil { // the counts of the other may be old
-		return err
-	}
-	for _, quota := range []struct {
-		limit string
-		would int64
-	}{{info.Meta[metaQuotaBytes], info.Bytes + max(size, 0)}, {info.Meta[metaQuotaCount], info.Objects + 1}} {
-		if n, err := strconv.ParseInt(quota.limit, 10, 64); err == nil && quota.would > n {
-			return text(http.StatusRequestEntityTooLarge, "Upload exceeds quota.")
-		}
-	}
-	return nil
 }
 
 // putRequest checks all that can be checked before a byte of the body is asked for.
