@@ -72,9 +72,18 @@ type appender struct {
 
 // submit waits until the request's entry is durable, or refused.
 func (a *appender) submit(r *request) error {
+	if err := a.enqueue(r); err != nil {
+		return err
+	}
+	<-r.done
+	return r.err
+}
+
+// enqueue hands a request to the appender, which answers on its done.
+func (a *appender) enqueue(r *request) error {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.closed {
-		a.mu.Unlock()
 		return errs.New(errs.Unavailable, "the device is closed")
 	}
 	a.queue = append(a.queue, r)
@@ -82,9 +91,7 @@ func (a *appender) submit(r *request) error {
 	case a.wake <- struct{}{}:
 	default: // it is awake, and will look again
 	}
-	a.mu.Unlock()
-	<-r.done
-	return r.err
+	return nil
 }
 
 func (a *appender) close() {
@@ -164,7 +171,7 @@ func (s *Store) usableForAppender() error {
 // decide answers a request, or puts its entry into the batch.
 func (a *appender) decide(r *request) {
 	e := &r.entry
-	if e.kind != entryJournal {
+	if e.kind != entryJournal && e.kind != entryRelease {
 		if _, busy := a.keys[e.id()]; busy {
 			a.carry = append(a.carry, r)
 			return
@@ -319,6 +326,7 @@ func (a *appender) room(n int64) error {
 	}
 	s.segs.add(next)
 	a.cur = next
+	s.active.Store(next.id)
 	return nil
 }
 

@@ -23,6 +23,7 @@ func (s *Store) applyRecord(n slot) {
 	id := n.id()
 	v := s.index.get(id)
 	if v.found() && v.ts > n.ts {
+		s.segs.addStale(n.seg)
 		return
 	}
 	old := s.index.set(n)
@@ -30,6 +31,7 @@ func (s *Store) applyRecord(n slot) {
 	s.count(n, 1)
 	if old.flags != 0 {
 		s.segs.addLive(old.seg, -int64(old.length))
+		s.segs.addStale(old.seg)
 		s.count(old, -1)
 	}
 	if v.promise.ts != 0 && v.promise.ts <= n.ts {

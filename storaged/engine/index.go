@@ -158,6 +158,18 @@ func (x *index) setPromise(id ID, p promise) (old promise) {
 	return old
 }
 
+// dropPromise forgets a promise if it is still the one that the caller found.
+func (x *index) dropPromise(id ID, found promise) bool {
+	s := x.shard(id.Hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.promises[id] != found {
+		return false
+	}
+	delete(s.promises, id)
+	return true
+}
+
 // within gives copies of the slots whose hashes lie in a partition, in the order of their hashes.
 func (x *index) within(p ring.Partition, power uint8) []slot {
 	first, last := 0, shardCount-1

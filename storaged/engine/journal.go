@@ -125,6 +125,31 @@ func (j *journal) unsaved() []entry {
 	return all
 }
 
+// releases gives all that was released, whether the log has it or not.
+func (j *journal) releases() []entry {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var all []entry
+	for s, st := range j.streams {
+		if st.upto > 0 {
+			all = append(all, entry{kind: entryRelease, policy: uint8(s), ts: clockOf(st.upto)})
+		}
+	}
+	return all
+}
+
+// lose forgets an entry that cannot be read.
+func (j *journal) lose(e *entry) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	st := j.stream(Stream(e.policy))
+	i, ok := slices.BinarySearchFunc(st.entries, Position(e.ts), func(n journalEntry, at Position) int { return cmp.Compare(n.at, at) })
+	if ok && st.entries[i].seg == e.segment && st.entries[i].off == e.off {
+		j.store.segs.addLive(e.segment, -int64(st.entries[i].length))
+		st.entries = slices.Delete(st.entries, i, i+1)
+	}
+}
+
 // Append implements Journal.
 func (j *journal) Append(ctx context.Context, s Stream, data []byte) (Position, error) {
 	if err := j.store.usable(); err != nil {

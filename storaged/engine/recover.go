@@ -39,12 +39,8 @@ func (s *Store) recover(ctx context.Context) (*recovery, error) {
 		if err != nil {
 			return nil, err
 		}
-		if seg != nil {
-			a.cur = seg
-		}
-	}
-	if len(ids) > 0 && (a.cur == nil || a.cur.id != ids[len(ids)-1]) {
-		return nil, errs.New(errs.Corrupt, "the last segment %08x cannot be opened", ids[len(ids)-1])
+		a.cur = seg
+		s.active.Store(id)
 	}
 	s.quarantine.Add(r.damage)
 	if err := s.recoverFiles(r); err != nil {

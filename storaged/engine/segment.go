@@ -34,6 +34,8 @@ type segment struct {
 
 	// The entries, for the hint file: of the segment that is written, until it is sealed. Only the appender uses it.
 	entries []entry
+	stuck   bool         // compaction could not empty it; guarded by Store.compacting
+	stale   atomic.Int64 // records that do not count any more
 	sealed  bool         // the last entry says that it is the last
 	damage  uint32       // places that could not be read
 	odd     atomic.Bool  // damage was met while reading: keep the file aside rather than remove it
@@ -167,6 +169,15 @@ func (t *segments) list() []*segment {
 		l = append(l, s)
 	}
 	return l
+}
+
+// addStale counts a record that does not count any more.
+func (t *segments) addStale(id uint32) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if s := t.all[id]; s != nil {
+		s.stale.Add(1)
+	}
 }
 
 // addLive counts bytes that came into use (or, negative, out of use) in a segment.

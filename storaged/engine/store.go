@@ -82,11 +82,13 @@ type Store struct {
 	appender appender
 	failed   atomic.Pointer[error] // why the device takes no more writes
 	closing  atomic.Bool
+	active   atomic.Uint32 // the segment that is written
 	stop     context.CancelFunc
 	running  sync.WaitGroup // the appender, compaction, hint writers
 	closed   sync.Once
 	closeErr error
 
+	compacting    sync.Mutex // one sweep at a time
 	compactWanted chan struct{}
 	scratch       sync.Pool // *request
 }

@@ -21,7 +21,7 @@ func (d *device) Open() (engine.Engine, error) { return engine.Open(d.tb.Context
 
 func config(fsys vfs.FS, dir string) engine.Config {
 	return engine.Config{FS: fsys, Dir: dir, Clock: clock.NewManual(time.Unix(1_800_000_000, 0)), Logger: slog.New(slog.DiscardHandler),
-		SegmentBytes: 1 << 20, Reserve: engine.Reserve{Bytes: 1}}
+		SegmentBytes: 1 << 20, Reserve: engine.Reserve{Bytes: 1}, ReclaimAge: 100 * 365 * 24 * time.Hour, CompactShare: 0.8, CompactBytes: 1 << 40}
 }
 
 func TestContract_OS(t *testing.T) {
