@@ -439,3 +439,33 @@ func TestAccount_CountsAndLists(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A peer that hangs, without being known to be down, delays what needs it not.
+func TestQuorum_OneHangingPeer(t *testing.T) {
+	m, c := one(t, 3)
+	mustMake(t, c, "c")
+	stuck := make(chan struct{})
+	m.faults(func(k call) error {
+		if k.peer != "b" {
+			return nil
+		}
+		select { // as the time-out of a call between peers does, only sooner
+		case <-stuck:
+		case <-time.After(500 * time.Millisecond):
+		}
+		return errs.New(errs.Timeout, "%s of b hangs", k.method)
+	}, nil)
+	begin := time.Now()
+	put(t, c, "small", "small")
+	wantBody(t, c, "small", "small")
+	put(t, c, "large", strings.Repeat("x", 100_000))
+	wantBody(t, c, "large", strings.Repeat("x", 100_000))
+	wantList(t, c, core.ListOptions{}, "large small")
+	if err := c.Delete(t.Context(), ref("small"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Fatalf("it took %v", took)
+	}
+	close(stuck)
+}

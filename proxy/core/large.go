@@ -66,11 +66,8 @@ func (c *Core) putManifest(ctx context.Context, ref Ref, w *write, p PutRequest,
 }
 
 // resolve turns an opened manifest into the object that it stands for.
-func (c *Core) resolve(ctx context.Context, o *Object, opts OpenOptions) error {
+func (c *Core) resolve(ctx context.Context, o *Object) error {
 	src := o.source.(*plainSource)
-	if opts.HeadOnly {
-		src.ctx, src.cancel = context.WithCancel(ctx)
-	}
 	if src.record.StoredSize > manifestBytesMax {
 		return errs.New(errs.Corrupt, "the manifest of %s has %d bytes", o.Info.Ref.Object, src.record.StoredSize)
 	}

@@ -18,6 +18,8 @@ const (
 	chunksAheadMax = 4
 	// stallMax is how long all wait for one device that takes nothing, when the others suffice.
 	stallMax = 3 * time.Second
+	// lagMax is how long the end of a body waits for the last devices when a majority has it all.
+	lagMax = 250 * time.Millisecond
 )
 
 // chunk is a piece of a body on its way to several devices. The last one to be done with it gives the buffer back.
@@ -55,6 +57,7 @@ type streamBody struct {
 	writers []*slotWriter
 	ctx     context.Context
 	cancel  context.CancelFunc
+	ended   chan struct{} // one for each slot that is done
 	size    int64
 }
 
@@ -87,6 +90,7 @@ func (c *Core) putStream(ctx context.Context, ref Ref, w *write, p PutRequest, p
 }
 
 func (s *streamBody) start(size int64) {
+	s.ended = make(chan struct{}, len(s.w.slots))
 	for i, sl := range s.w.slots {
 		sw := &slotWriter{slot: sl, chunks: make(chan *chunk, chunksAheadMax), failed: make(chan struct{}), done: make(chan struct{})}
 		s.writers = append(s.writers, sw)
@@ -96,7 +100,10 @@ func (s *streamBody) start(size int64) {
 
 // run opens the slot's writer and feeds it.
 func (s *streamBody) run(i int, sw *slotWriter, size int64) {
-	defer close(sw.done)
+	defer func() {
+		close(sw.done)
+		s.ended <- struct{}{}
+	}()
 	writer, err := s.create(i, sw, size)
 	sw.mu.Lock()
 	sw.writer, sw.err = writer, err
@@ -262,28 +269,46 @@ func (s *streamBody) enough() error {
 	return a.shortfall(s.w)
 }
 
-// drain waits until all bytes are written, or until the rest is too slow.
+// drain waits until all bytes are written or, when a majority has them, not much longer.
 func (s *streamBody) drain() error {
 	t := time.NewTimer(stallMax)
 	defer t.Stop()
-	for i := 0; i < len(s.writers); {
-		sw := s.writers[i]
-		if sw.left {
-			i++
-			continue
-		}
+	for open := len(s.writers); open > 0; {
 		select {
-		case <-sw.done:
-			i++
+		case <-s.ended:
+			if open--; s.finished() >= s.w.r.majority() {
+				t.Reset(lagMax)
+			}
 		case <-s.ctx.Done():
 			return errs.New(errs.Incomplete, "the client went away: %w", context.Cause(s.ctx))
 		case <-t.C:
-			t.Reset(time.Millisecond) // the others are given the time that they need to say that they are done
+			open = 0
+		}
+	}
+	for _, sw := range s.writers {
+		select {
+		case <-sw.done:
+		default:
 			sw.left = true
 			sw.fail(errs.New(errs.Timeout, "%s/%s takes no more bytes", sw.slot.target.Peer, sw.slot.target.Device))
 		}
 	}
 	return s.enough()
+}
+
+// finished counts the primaries that have all bytes.
+func (s *streamBody) finished() int {
+	n := 0
+	for _, sw := range s.writers {
+		select {
+		case <-sw.done:
+			if primary, err := sw.state(); primary && err == nil {
+				n++
+			}
+		default:
+		}
+	}
+	return n
 }
 
 func (s *streamBody) commit(ctx context.Context, i int, _ peerapi.Device, cm peerapi.Commit) (peerapi.Outcome, error) {

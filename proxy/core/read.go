@@ -238,14 +238,18 @@ func (c *Core) openObject(ctx context.Context, ref Ref, policy uint8, o OpenOpti
 		_ = src.close() // nothing was written
 		return nil, noObject(ref)
 	}
+	manifest := rec.Kind == peerapi.KindSLO || rec.Kind == peerapi.KindMultipart
+	if manifest && o.HeadOnly && !o.Raw {
+		return c.openObject(ctx, ref, policy, OpenOptions{Newest: o.Newest}) // what it is made of is part of its head
+	}
 	src.record = rec
 	out := &Object{Info: infoOf(ref, rec), source: src}
 	if o.Raw {
 		out.Info.Size = rec.StoredSize
 		return out, nil
 	}
-	if rec.Kind == peerapi.KindSLO || rec.Kind == peerapi.KindMultipart {
-		if err := c.resolve(ctx, out, o); err != nil {
+	if manifest {
+		if err := c.resolve(ctx, out); err != nil {
 			_ = src.close() // nothing was written
 			return nil, err
 		}

@@ -215,6 +215,9 @@ func (w *write) primaries() []slot {
 	out := make([]slot, len(w.r.targets))
 	for i, t := range w.r.targets {
 		out[i] = slot{target: t}
+		if len(w.slots) == len(out) {
+			out[i].down = w.slots[i].standsFor != nil || w.slots[i].down
+		}
 	}
 	return out
 }

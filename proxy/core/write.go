@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"henge/internal/clock"
 	"henge/internal/errs"
@@ -22,6 +23,28 @@ type write struct {
 type slot struct {
 	target    peerapi.Target
 	standsFor *peerapi.Target // of a handoff
+	down      bool            // as far as is known
+}
+
+// share is what slot i is to tell of the container's replicas. Those that are up tell them all, each once.
+func (w *write) share(i int) []peerapi.Target {
+	up, rank := 0, 0
+	for j, s := range w.slots {
+		if s.down {
+			continue
+		}
+		if j == i {
+			rank = up
+		}
+		up++
+	}
+	if up == 0 {
+		return listingShare(w.parent.targets, i, len(w.slots))
+	}
+	if w.slots[i].down {
+		return nil
+	}
+	return listingShare(w.parent.targets, rank, up)
 }
 
 // body is what a write puts under its record. commit may be called for several slots at once, and again with a later timestamp.
@@ -67,8 +90,8 @@ func (c *Core) slots(r *replicas) []slot {
 	out := make([]slot, len(r.targets))
 	up := 0
 	for i, t := range r.targets {
-		out[i] = slot{target: t}
-		if c.devices.Up(t) {
+		out[i] = slot{target: t, down: !c.devices.Up(t)}
+		if !out[i].down {
 			up++
 		}
 	}
@@ -77,7 +100,7 @@ func (c *Core) slots(r *replicas) []slot {
 	}
 	spare := c.spares(r)
 	for i := range out {
-		if !c.devices.Up(out[i].target) && len(spare) > 0 {
+		if out[i].down && len(spare) > 0 {
 			out[i] = slot{target: spare[0], standsFor: &r.targets[i]}
 			spare = spare[1:]
 		}
@@ -133,7 +156,7 @@ func (c *Core) send(ctx context.Context, w *write, rec peerapi.Record, b body, p
 	for i := range w.slots {
 		c.spawn(func() {
 			cm := cm
-			cm.Listing = listingShare(w.parent.targets, i, n)
+			cm.Listing = w.share(i)
 			cm.Accept = prepared != nil && prepared[i]
 			out, err := c.sendOne(ctx, w, i, b, cm)
 			answers <- reply[peerapi.Outcome]{i, out, err}
@@ -206,9 +229,9 @@ func (a *attempt) take(w *write, prepared ballot, r reply[peerapi.Outcome]) {
 		a.errs = append(a.errs, r.err)
 	}
 	a.gone = a.gone || out.Gone
-	if share := listingShare(w.parent.targets, r.index, len(w.slots)); out.Listed >= len(share) {
-		for j := r.index; j < len(w.parent.targets); j += len(w.slots) {
-			a.listed[j] = true
+	if share := w.share(r.index); len(share) > 0 && out.Listed >= len(share) {
+		for j, t := range w.parent.targets {
+			a.listed[j] = a.listed[j] || slices.Contains(share, t)
 		}
 	}
 	if out.Replaced != "" && out.Accepted && out.Replaced != a.record.Upload {
