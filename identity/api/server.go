@@ -117,6 +117,15 @@ type refusal struct{ cause error }
 func (e *refusal) Error() string { return "The request you have made requires authentication." }
 func (e *refusal) Unwrap() error { return e.cause }
 
+// causeOf is what a refusal hides, for the log.
+func causeOf(err error) error {
+	var r *refusal
+	if errors.As(err, &r) {
+		return r.cause
+	}
+	return err
+}
+
 // unauthenticated hides why somebody is not known. Errors that are not about that stay as they are.
 func unauthenticated(err error) error {
 	if errs.Is(err, errs.Unauthenticated) || errs.Is(err, errs.NotFound) {
@@ -140,6 +149,7 @@ func (c *call) fault(err error) {
 	case status == http.StatusInternalServerError:
 		c.Logger.ErrorContext(c.r.Context(), "identity request", "method", c.r.Method, "path", c.r.URL.Path, "request", httpapi.RequestID(c.r.Context()), "error", err)
 	case status == http.StatusUnauthorized:
+		c.Logger.DebugContext(c.r.Context(), "not authenticated", "source", c.r.RemoteAddr, "request", httpapi.RequestID(c.r.Context()), "cause", causeOf(err))
 		c.w.Header().Set("WWW-Authenticate", `Keystone uri="`+c.PublicURL(c.r)+`/v3"`)
 	case status == http.StatusServiceUnavailable:
 		c.w.Header().Set("Retry-After", "1")
