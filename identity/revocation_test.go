@@ -2,7 +2,9 @@ package identity
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 
@@ -150,7 +152,26 @@ func newRevocationModel(t *rapid.T, a, b *Identity, admin string) *revocationMod
 	return m
 }
 
+// fewerChecks makes rapid run fewer histories than by default: passwords take their time, under the race detector above all. Those who set the flag get
+// what they asked for.
+func fewerChecks(t *testing.T, n int) {
+	t.Helper()
+	f := flag.Lookup("rapid.checks")
+	if f.Value.String() != f.DefValue {
+		return
+	}
+	if err := f.Value.Set(strconv.Itoa(n)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.Value.Set(f.DefValue); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestRevocation_Model(t *testing.T) {
+	fewerChecks(t, 20)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCloud(t)
 		b := newIdentity(t, c.store, c.clock)
