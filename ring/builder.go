@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"henge/internal/errs"
 )
@@ -24,6 +25,7 @@ type Builder struct {
 	overload     float64
 	version      uint64
 	changed      bool // since the last rebalance
+	waiting      bool // the last rebalance left moves for a later one
 
 	devices []*Device // by number; nil where one was removed
 	removed []*Device // since the last rebalance, which still has to give their partitions to others
@@ -207,6 +209,9 @@ func (b *Builder) Version() uint64 { return b.version }
 // Changed tells whether something changed since the last Rebalance.
 func (b *Builder) Changed() bool { return b.changed }
 
+// Waiting tells whether the last Rebalance left moves for a later one.
+func (b *Builder) Waiting() bool { return b.waiting }
+
 // extra is how many partitions the last, fractional replica covers; all of them when the count is whole.
 func (b *Builder) extra() int {
 	whole := math.Ceil(b.replicas) - 1
@@ -231,3 +236,26 @@ func (b *Builder) Ring() (*Ring, error) {
 	}
 	return newRing(b.power, b.version, b.devices, b.slots, b.stride, b.last), nil
 }
+
+// BuilderOf makes a builder again from a ring whose builder is lost. The settings that a ring does not tell are set anew; every partition counts as
+// moved just now, so that none moves before minPartHours have passed. errs.Invalid.
+func BuilderOf(r *Ring, minPartHours int, now time.Time) (*Builder, error) {
+	b, err := NewBuilder(Config{Power: r.power, Replicas: r.Replicas(), MinPartHours: minPartHours})
+	if err != nil {
+		return nil, err
+	}
+	b.devices = append([]*Device(nil), r.devices...)
+	b.stride, b.last, b.version = r.stride, r.last, r.version
+	b.slots = make([]uint32, b.Partitions()*b.stride)
+	for i := range b.slots {
+		b.slots[i] = r.slot(i)
+	}
+	b.moved = make([]uint32, b.Partitions())
+	for p := range b.moved {
+		b.moved[p] = seconds(now)
+	}
+	return b, nil
+}
+
+// seconds is how moves are dated; 0 is kept for long ago.
+func seconds(t time.Time) uint32 { return uint32(max(1, min(t.Unix(), math.MaxUint32))) }

@@ -24,6 +24,9 @@ func (b *Builder) encodeBody(w io.Writer) {
 	if b.slots != nil {
 		flags |= 2
 	}
+	if b.waiting {
+		flags |= 4
+	}
 	w.Write([]byte{b.power, flags, uint8(b.minPartHours), uint8(b.stride)})
 	put32(w, uint32(b.last))
 	put64(w, b.version)
@@ -54,7 +57,7 @@ func ReadBuilder(from io.Reader) (*Builder, error) {
 func (b *Builder) decodeBody(s *source) error {
 	b.power = s.u8()
 	flags := s.u8()
-	b.changed = flags&1 != 0
+	b.changed, b.waiting = flags&1 != 0, flags&4 != 0
 	b.minPartHours = int(s.u8())
 	b.stride = int(s.u8())
 	b.last = int(s.u32())
@@ -104,7 +107,7 @@ func (b *Builder) decodeBody(s *source) error {
 
 // checkHead looks at the fields before the devices with the same rules as the methods that set them.
 func (b *Builder) checkHead(flags uint8) error {
-	if b.power < 1 || b.power > PowerMax || flags > 3 {
+	if b.power < 1 || b.power > PowerMax || flags > 7 {
 		return errs.New(errs.Corrupt, "part power %d, flags %d: out of range", b.power, flags)
 	}
 	if flags&2 != 0 {

@@ -29,7 +29,11 @@ func (pl *placer) place(b *Builder, partitions []int, replicas int) {
 	}
 }
 
-// draw places one batch; remaining is how many partitions there are with those of the batch.
+// draw places one batch of n partitions; remaining (M) is how many there are with those of the batch.
+//
+// The points of the whole batch lie M/n apart on the line, so a tier of length w gets w·n/M of them, rounded down or up. When low·M <= w <= high·M holds before,
+// it does after with M-n in place of M: the tier loses at most ceil(w·n/M) and at least floor(w·n/M), and n <= M. So no later batch finds a tier
+// with more than a partition may have there, or with less.
 func (pl *placer) draw(b *Builder, batch []int, remaining, replicas int) {
 	pl.line, pl.starts = pl.line[:0], pl.starts[:0]
 	pl.layOut(0)

@@ -35,7 +35,7 @@ func (b *Builder) Rebalance(now time.Time, seed uint64) (Changes, error) {
 	if b.changed || changes.Moved+changes.Placed+changes.Dropped > 0 {
 		b.version++
 	}
-	b.changed, b.removed = false, nil
+	b.changed, b.waiting, b.removed = false, changes.Held > 0, nil
 	return changes, nil
 }
 
@@ -72,7 +72,7 @@ type group struct {
 
 func newWork(b *Builder, t *tree, now time.Time, seed uint64) *work {
 	w := &work{b: b, t: t, rng: newRandom(seed), fresh: make([]uint32, b.Partitions()), need: make([]int, len(t.nodes)), wants: make([]int, len(t.nodes))}
-	w.now = uint32(max(1, min(now.Unix(), math.MaxUint32)))
+	w.now = seconds(now)
 	w.path = make([][LevelDevice]int32, len(b.devices))
 	for id, leaf := range t.leaves {
 		for n, l := leaf, int(LevelDevice)-1; n > 0; n, l = t.nodes[n].parent, l-1 {
@@ -349,15 +349,15 @@ func (w *work) levelOne(g *group, p int) {
 	}
 }
 
-// held counts the replicas that should move still.
+// held counts the replicas that should move still: at least so many, for one may both be too much on its device and stand too near to another one.
 func (w *work) held() int {
-	n := w.over
+	faulty := 0
 	for _, g := range w.groups {
 		for p := g.from; p < g.to; p++ {
 			if w.faults(&g, w.devices(p)) > 0 {
-				n++
+				faulty++
 			}
 		}
 	}
-	return n
+	return max(w.over, faulty)
 }
