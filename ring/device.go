@@ -46,8 +46,8 @@ func (d *Device) check() error {
 		return errs.New(errs.Invalid, "region %d of device d%d is out of range", d.Region, d.ID)
 	case d.Zone < 0 || d.Zone > math.MaxInt32:
 		return errs.New(errs.Invalid, "zone %d of device d%d is out of range", d.Zone, d.ID)
-	case math.IsNaN(d.Weight) || d.Weight < 0 || d.Weight > 1e15:
-		return errs.New(errs.Invalid, "weight %g of device d%d is not a number from 0 to 1e15", d.Weight, d.ID)
+	case d.Weight != 0 && !(d.Weight >= 1e-6 && d.Weight <= 1e15):
+		return errs.New(errs.Invalid, "weight %g of device d%d is neither 0 nor a number from 0.000001 to 1e15", d.Weight, d.ID)
 	case len(d.Meta) > metaMax || !utf8.ValidString(d.Meta):
 		return errs.New(errs.Invalid, "meta of device d%d is longer than %d bytes or not UTF-8", d.ID, metaMax)
 	}

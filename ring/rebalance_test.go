@@ -197,7 +197,7 @@ func TestBuilder_RefusesNonsense(t *testing.T) {
 	version := b.Version()
 	for _, d := range []Device{
 		{Peer: "", Name: "d", Weight: 1}, {Peer: "a/b", Name: "d", Weight: 1}, {Peer: "a", Name: "d_1", Weight: 1}, {Peer: "a", Name: "d e", Weight: 1},
-		{Peer: "a", Name: "d", Weight: -1}, {Peer: "a", Name: "d", Weight: math.NaN()}, {Peer: "a", Name: "d", Weight: math.Inf(1)},
+		{Peer: "a", Name: "d", Weight: -1}, {Peer: "a", Name: "d", Weight: math.NaN()}, {Peer: "a", Name: "d", Weight: math.Inf(1)}, {Peer: "a", Name: "d", Weight: 1e-300},
 		{Peer: "a", Name: "d", Region: -1}, {Peer: "a", Name: "d", Zone: -1}, {Peer: "a", Name: "d", Meta: "\xff"}, {Peer: "a", Name: "d", Address: "x\ny"},
 	} {
 		if _, err := b.Add(d); !errs.Is(err, errs.Invalid) {
@@ -255,5 +255,29 @@ func TestRing_DoesNotChangeWithItsBuilder(t *testing.T) {
 	mustRebalance(t, b, day.Add(2*time.Hour))
 	if len(r.Primaries(3, nil)) != 2 || r.Devices()[0].Weight != 100 || r.Digest() != digest || r.Version() != version || b.Version() <= version {
 		t.Fatal("the ring changed")
+	}
+}
+
+// Weights as far apart as they can be still leave every replica with a place.
+func TestRebalance_ExtremeWeights(t *testing.T) {
+	b, err := NewBuilder(Config{Power: 6, Replicas: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, w := range []float64{1e15, 1, 1e-6} {
+		if _, err := b.Add(Device{Zone: i, Peer: fmt.Sprint("p", i), Name: "d", Weight: w}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustRebalance(t, b, day)
+	if wrong := b.Validate(); len(wrong) != 0 {
+		t.Fatal(wrong)
+	}
+	if _, err := b.Add(Device{Zone: 4, Peer: "p4", Name: "d", Weight: 1e-6}); err != nil {
+		t.Fatal(err)
+	}
+	mustRebalance(t, b, day)
+	if wrong := b.Validate(); len(wrong) != 0 {
+		t.Fatal(wrong)
 	}
 }
