@@ -25,7 +25,7 @@ func (c *call) appCredentialDocument(r state.Reader, row model.ApplicationCreden
 	d := document{"id": row.ID, "name": row.Name, "description": orNull(row.Description), "project_id": row.ProjectID, "roles": roles, "expires_at": nil,
 		"unrestricted": row.Unrestricted, "system": nil, "links": c.self("users", row.UserID, "application_credentials", row.ID)}
 	if !row.Expires.IsZero() {
-		d["expires_at"] = stamp(row.Expires)
+		d["expires_at"] = row.Expires.Format("2006-01-02T15:04:05.000000") // Keystone writes no Z here, and clients expect none
 	}
 	return d, nil
 }

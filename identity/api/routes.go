@@ -2,6 +2,9 @@ package api
 
 import (
 	"net/http"
+	"strings"
+
+	"github.com/gorilla/mux"
 )
 
 // binder binds a method and a path below /v3 to a handler for callers with a token. GET brings HEAD along.
@@ -10,20 +13,14 @@ type binder func(method, path string, h handler)
 // routes binds everything.
 func (s *Server) routes() {
 	r := s.router
-	r.NotFoundHandler = s.open(func(c *call) error {
-		c.faultStatus(http.StatusNotFound, "The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.")
-		return nil
-	})
-	r.MethodNotAllowedHandler = s.open(func(c *call) error {
-		c.faultStatus(http.StatusMethodNotAllowed, "The method is not allowed for the requested URL.")
-		return nil
-	})
+	r.NotFoundHandler = s.open(noRoute)
+	r.MethodNotAllowedHandler = r.NotFoundHandler
 	r.Handle("/", s.open(versions)).Methods(http.MethodGet, http.MethodHead)
 	r.Handle("/auth/v1.0", s.V1Auth())
 	r.Handle("/auth/v1", s.V1Auth())
 	r.Handle("/v3", s.open(version)).Methods(http.MethodGet, http.MethodHead)
 	v3 := r.PathPrefix("/v3").Subrouter()
-	v3.NotFoundHandler, v3.MethodNotAllowedHandler = r.NotFoundHandler, r.MethodNotAllowedHandler
+	v3.NotFoundHandler, v3.MethodNotAllowedHandler = r.NotFoundHandler, r.NotFoundHandler
 	v3.Handle("/auth/tokens", s.open(authenticate)).Methods(http.MethodPost)
 	v3.Handle("/users/{user}/password", s.open(changePassword)).Methods(http.MethodPost)
 	bind := func(method, path string, h handler) {
@@ -44,6 +41,26 @@ func (s *Server) routes() {
 	entryRoutes(bind, regions)
 	entryRoutes(bind, policies)
 	bind(http.MethodPut, "/regions/{id}", putRegion)
+}
+
+// noRoute tells an unknown address from a known one with another method; the router itself mixes them up when several methods share a path.
+func noRoute(c *call) error {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		other := c.r.Clone(c.r.Context())
+		other.Method = method
+		var found mux.RouteMatch
+		if c.router.Match(other, &found) && found.MatchErr == nil && found.Route != nil {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		c.faultStatus(http.StatusNotFound, "The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.")
+		return nil
+	}
+	c.w.Header().Set("Allow", strings.Join(allowed, ", "))
+	c.faultStatus(http.StatusMethodNotAllowed, "The method is not allowed for the requested URL.")
+	return nil
 }
 
 func (s *Server) authRoutes(bind binder) {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"maps"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -248,18 +249,22 @@ func (c *call) completedBefore(etag string, missing error) error {
 
 func (c *call) sendCompleted(info core.Info) error {
 	d := newDocument("CompleteMultipartUploadResult")
-	scheme := "http://"
-	if c.r.TLS != nil {
-		scheme = "https://"
-	}
-	location := scheme + c.r.Host + "/" + c.bucket + "/" + c.key
-	if c.hosted {
-		location = scheme + c.r.Host + "/" + c.key
-	}
-	d.text("Location", location)
+	d.text("Location", c.location())
 	d.text("Bucket", c.bucket)
 	d.text("Key", c.key)
 	d.etag(info.ETag)
 	checksumElements(d, storedChecksum(info.System))
 	return d.send(c.w, "CompleteMultipartUploadResult")
+}
+
+// location is the object's address, in the style that the request used.
+func (c *call) location() string {
+	u := url.URL{Scheme: "http", Host: c.r.Host, Path: "/" + c.bucket + "/" + c.key}
+	if c.r.TLS != nil {
+		u.Scheme = "https"
+	}
+	if c.hosted {
+		u.Path = "/" + c.key
+	}
+	return u.String()
 }

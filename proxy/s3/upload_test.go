@@ -50,7 +50,6 @@ var large = strings.Repeat("0123456789abcdef", 5<<20/16)
 
 // Every pair of algorithm and type: which are refused, and what the object's checksum is made of.
 func TestUpload_ChecksumTypes(t *testing.T) {
-	last := "the end"
 	for _, c := range []struct {
 		algorithm checksum.Algorithm
 		asked     string
@@ -86,41 +85,46 @@ func TestUpload_ChecksumTypes(t *testing.T) {
 				w.want(w.call("POST", "/b/k?uploads", "", headers...), 400, "InvalidRequest")
 				return
 			}
-			id := w.begin(headers...)
-			w.want(w.part(id, 1, large), 200, "")
-			w.want(w.part(id, 7, last), 200, "")
 			a := c.algorithm
 			if a == checksum.None {
 				a = checksum.CRC64NVME
 			}
-			parts := []string{"1 " + tag(large) + " " + a.Element() + " " + sumText(a, large), "7 " + tag(last) + " " + a.Element() + " " + sumText(a, last)}
-			done := w.complete(id, parts)
-			w.want(done, 200, "")
-			if got := done.element("ChecksumType"); got != c.want {
-				t.Errorf("type %s, want %s", got, c.want)
-			}
-			want := sumText(a, large+last)
-			if c.want == checksum.Composite {
-				h := a.New()
-				for _, b := range []string{large, last} {
-					p := a.New()
-					p.Write([]byte(b))
-					h.Write(p.Sum(nil))
-				}
-				want = checksum.Value{Algorithm: a, Sum: string(h.Sum(nil)), Parts: 2}.Text()
-			}
-			got := w.call("HEAD", "/b/k", "", "x-amz-checksum-mode", "ENABLED")
-			if got.header.Get(a.Header()) != want || got.header.Get("x-amz-checksum-type") != c.want {
-				t.Errorf("HEAD says %s %s, want %s", got.header.Get("x-amz-checksum-type"), got.header.Get(a.Header()), want)
-			}
-			if part := w.call("GET", "/b/k?partNumber=2", "", "x-amz-checksum-mode", "ENABLED"); part.body != last || part.header.Get(a.Header()) != sumText(a, last) ||
-				part.header.Get("x-amz-mp-parts-count") != "2" || part.status != 206 {
-				t.Errorf("part 2: %d %q %v", part.status, part.body, part.header)
-			}
-			if r := w.call("GET", "/b/k", "", "x-amz-checksum-mode", "ENABLED", "Range", "bytes=5242878-5242883"); r.body != "efthe " || r.header.Get(a.Header()) != "" {
-				t.Errorf("range over two parts: %q %v", r.body, r.header)
-			}
+			w.checkUpload(t, w.begin(headers...), a, c.want)
 		})
+	}
+}
+
+// checkUpload sends two parts, and finds the checksum of algorithm a and type kind wherever it should be, and nowhere else.
+func (w *world) checkUpload(t *testing.T, id string, a checksum.Algorithm, kind string) {
+	const last = "the end"
+	w.want(w.part(id, 1, large), 200, "")
+	w.want(w.part(id, 7, last), 200, "")
+	parts := []string{"1 " + tag(large) + " " + a.Element() + " " + sumText(a, large), "7 " + tag(last) + " " + a.Element() + " " + sumText(a, last)}
+	done := w.complete(id, parts)
+	w.want(done, 200, "")
+	if got := done.element("ChecksumType"); got != kind {
+		t.Errorf("type %s, want %s", got, kind)
+	}
+	want := sumText(a, large+last)
+	if kind == checksum.Composite {
+		h := a.New()
+		for _, b := range []string{large, last} {
+			p := a.New()
+			p.Write([]byte(b))
+			h.Write(p.Sum(nil))
+		}
+		want = checksum.Value{Algorithm: a, Sum: string(h.Sum(nil)), Parts: 2}.Text()
+	}
+	got := w.call("HEAD", "/b/k", "", "x-amz-checksum-mode", "ENABLED")
+	if got.header.Get(a.Header()) != want || got.header.Get("x-amz-checksum-type") != kind {
+		t.Errorf("HEAD says %s %s, want %s", got.header.Get("x-amz-checksum-type"), got.header.Get(a.Header()), want)
+	}
+	if part := w.call("GET", "/b/k?partNumber=2", "", "x-amz-checksum-mode", "ENABLED"); part.body != last || part.header.Get(a.Header()) != sumText(a, last) ||
+		part.header.Get("x-amz-mp-parts-count") != "2" || part.status != 206 {
+		t.Errorf("part 2: %d %q %v", part.status, part.body, part.header)
+	}
+	if r := w.call("GET", "/b/k", "", "x-amz-checksum-mode", "ENABLED", "Range", "bytes=5242878-5242883"); r.body != "efthe " || r.header.Get(a.Header()) != "" {
+		t.Errorf("range over two parts: %q %v", r.body, r.header)
 	}
 }
 

@@ -27,7 +27,8 @@ type request struct {
 	// seen is what the writer made its decision of. With pinned the record must still lie there when the entry is written.
 	seen   view
 	pinned bool
-	move   bool // compaction: the same entry at a new place; no rule of the register applies
+	move   bool     // compaction: the same entry at a new place; no rule of the register applies
+	lead   *request // a journal entry to go in front, if this one goes: see Intent
 
 	again   bool // what was seen has changed: decide anew
 	outcome peerapi.Outcome
@@ -181,6 +182,10 @@ func (a *appender) decide(r *request) {
 			return
 		}
 		a.keys[e.id()] = struct{}{}
+	}
+	if r.lead != nil {
+		a.taken = append(a.taken, r.lead)
+		a.put(&r.lead.entry, r.lead.buf.Bytes())
 	}
 	a.taken = append(a.taken, r)
 	a.put(e, r.buf.Bytes())

@@ -87,6 +87,9 @@ func (s *Store) put(w *Write, p placement) (peerapi.Outcome, error) {
 			return peerapi.Outcome{}, err
 		}
 	}
+	if err := s.intend(w, r); err != nil {
+		return peerapi.Outcome{}, err
+	}
 	for {
 		out, old, done, err := s.consider(w, &p, r)
 		if done || err != nil {
@@ -96,6 +99,9 @@ func (s *Store) put(w *Write, p placement) (peerapi.Outcome, error) {
 		r.again, r.outcome = false, peerapi.Outcome{}
 		if err := s.appender.submit(r); err != nil {
 			return peerapi.Outcome{}, err
+		}
+		if r.lead != nil && r.outcome.Accepted {
+			w.Intent.Position = Position(r.lead.entry.ts)
 		}
 		if r.again {
 			if p.seen != nil {
@@ -114,6 +120,20 @@ func (s *Store) put(w *Write, p placement) (peerapi.Outcome, error) {
 type oldRecord struct {
 	stored *stored
 	file   uint64
+}
+
+// intend makes the entry that is to go in front of a record. It has a request of its own that nobody waits for: both are in one batch.
+func (s *Store) intend(w *Write, r *request) error {
+	if w.Intent == nil {
+		return nil
+	}
+	r.lead = newRequest()
+	var err error
+	if r.lead.entry, err = begin(&r.lead.buf, entryJournal, nil, w.Intent.Entry); err != nil {
+		return fmt.Errorf("intent of %s: %w", name(w.Record.Key), err)
+	}
+	r.lead.entry.policy = uint8(StreamPending)
+	return nil
 }
 
 // consider looks at what is there. done: out is the answer already.

@@ -91,6 +91,9 @@ var (
 // treeFormat is the value at keyFormat.
 const treeFormat = "henge listing 1"
 
+// growBytes is by how much the tree's file grows at a time.
+const growBytes = 1 << 20
+
 // mmapBytes is address space, not memory: with room ahead the map need not move while readers wait.
 const mmapBytes = 1 << 30
 
@@ -107,6 +110,7 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, errs.New(errs.Corrupt, "open listings %s: %w", cfg.Path, err)
 	}
+	db.AllocSize = growBytes
 	s := &Store{
 		cfg: cfg, db: db,
 		kick: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),

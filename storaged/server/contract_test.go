@@ -11,6 +11,7 @@ import (
 	"henge/cluster/rpc"
 	"henge/internal/clock"
 	"henge/internal/errs"
+	"henge/internal/vfs"
 	"henge/storaged/engine"
 	"henge/storaged/engine/memory"
 	"henge/storaged/peerapi"
@@ -99,8 +100,14 @@ func newCaller(t testing.TB, find func(string) (peerapi.Device, bool)) rpc.Calle
 	return c
 }
 
-func TestLocal(t *testing.T)  { peerapitest.Run(t, localBed(inMemory)) }
-func TestRemote(t *testing.T) { peerapitest.Run(t, remoteBed(inMemory)) }
+func onDisk(dir string) (engine.Engine, error) {
+	return engine.Open(context.Background(), engine.Config{FS: vfs.OS{}, Dir: dir, Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Reserve: engine.Reserve{Bytes: 1}})
+}
+
+func TestLocal(t *testing.T)       { peerapitest.Run(t, localBed(inMemory)) }
+func TestLocal_Disk(t *testing.T)  { peerapitest.Run(t, localBed(onDisk)) }
+func TestRemote(t *testing.T)      { peerapitest.Run(t, remoteBed(inMemory)) }
+func TestRemote_Disk(t *testing.T) { peerapitest.Run(t, remoteBed(onDisk)) }
 
 func TestRemote_NoSuchDevice(t *testing.T) {
 	d := peerapi.NewRemote(newCaller(t, func(string) (peerapi.Device, bool) { return nil, false }), self)

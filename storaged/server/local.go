@@ -254,6 +254,7 @@ func (l *Local) Usage(ctx context.Context) (peerapi.Usage, error) {
 		return peerapi.Usage{}, gaveUp(err)
 	}
 	u := l.engine.Usage()
+	u.Pending = 0 // the journal holds intents as well, of updates that were delivered long since
 	for _, n := range l.listing.Waiting() {
 		u.Pending += int64(n)
 	}

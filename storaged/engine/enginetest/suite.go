@@ -46,6 +46,7 @@ func Run(t *testing.T, disk func(t *testing.T) Disk) {
 		"Walk":                walk,
 		"Journal":             journal,
 		"Journal_Interleaved": journalInterleaved,
+		"Intent":              intent,
 		"Usage":               usage,
 		"Closed":              closed,
 		"Concurrent_OneKey":   concurrentOneKey,
