@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"henge/internal/errs"
@@ -40,7 +41,20 @@ type form struct {
 	signed bool // the signature was checked
 }
 
-func formFault(code int, message string) *fault { return text(code, "FormPost: %s", message) }
+func formFault(code int, message string) *fault { return text(code, "FormPost: %s", title(message)) }
+
+// title writes each word with a capital, as Swift's form answers have it.
+func title(s string) string {
+	inWord := false
+	return strings.Map(func(r rune) rune {
+		first := !inWord
+		inWord = unicode.IsLetter(r)
+		if first {
+			return unicode.ToUpper(r)
+		}
+		return r
+	}, s)
+}
 
 // postForm stores the files of a form below the path.
 func (q *request) postForm() error {

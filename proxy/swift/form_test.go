@@ -62,7 +62,7 @@ func TestForm(t *testing.T) {
 		t.Errorf("answered %s to %q", a.Status, a.Header.Get("Location"))
 	}
 	a = w.post(path, fields("http://me.example/done", 2, 2, ""), "too big")
-	if a.StatusCode != 303 || a.Header.Get("Location") != "http://me.example/done?message=max_file_size+exceeded&status=413" {
+	if a.StatusCode != 303 || a.Header.Get("Location") != "http://me.example/done?message=Max_File_Size+Exceeded&status=413" {
 		t.Errorf("answered %s to %q", a.Status, a.Header.Get("Location"))
 	}
 	b64 := base64.StdEncoding.EncodeToString(sign(sha512.New, "key", fmt.Sprintf("%s\n\n5\n1\n%d", path, expires)))
@@ -73,14 +73,14 @@ func TestForm(t *testing.T) {
 		text   string
 	}{
 		"base64":          {fields("", 5, 1, "sha512:"+b64), []string{"x"}, 201, ""},
-		"too many":        {fields("", 5, 1, ""), []string{"x", "y"}, 400, "FormPost: max file count exceeded"},
-		"too big":         {fields("", 2, 1, ""), []string{"big"}, 413, "FormPost: max_file_size exceeded"},
-		"no file":         {fields("", 2, 1, ""), nil, 400, "FormPost: no files to process"},
-		"bad signature":   {fields("", 5, 1, strings.Repeat("ab", 32)), []string{"x"}, 401, "FormPost: invalid signature"},
-		"no open redirec": {fields("http://evil", 5, 1, strings.Repeat("ab", 32)), []string{"x"}, 401, "FormPost: invalid signature"},
-		"no number":       {[][2]string{{"max_file_size", "x"}}, []string{"x"}, 400, "FormPost: max_file_size not an integer"},
-		"expired":         {[][2]string{{"expires", "1"}}, []string{"x"}, 401, "FormPost: form expired"},
-		"long field":      {[][2]string{{"a", strings.Repeat("x", 5000)}}, []string{"x"}, 400, "FormPost: too many or too long fields"},
+		"too many":        {fields("", 5, 1, ""), []string{"x", "y"}, 400, "FormPost: Max File Count Exceeded"},
+		"too big":         {fields("", 2, 1, ""), []string{"big"}, 413, "FormPost: Max_File_Size Exceeded"},
+		"no file":         {fields("", 2, 1, ""), nil, 400, "FormPost: No Files To Process"},
+		"bad signature":   {fields("", 5, 1, strings.Repeat("ab", 32)), []string{"x"}, 401, "FormPost: Invalid Signature"},
+		"no open redirec": {fields("http://evil", 5, 1, strings.Repeat("ab", 32)), []string{"x"}, 401, "FormPost: Invalid Signature"},
+		"no number":       {[][2]string{{"max_file_size", "x"}}, []string{"x"}, 400, "FormPost: Max_File_Size Not An Integer"},
+		"expired":         {[][2]string{{"expires", "1"}}, []string{"x"}, 401, "FormPost: Form Expired"},
+		"long field":      {[][2]string{{"a", strings.Repeat("x", 5000)}}, []string{"x"}, 400, "FormPost: Too Many Or Too Long Fields"},
 	} {
 		if a := w.post(path, c.fields, c.files...); a.StatusCode != c.code || !strings.Contains(a.body, c.text) {
 			t.Errorf("%s: answered %s %q, want %d %q", name, a.Status, a.body, c.code, c.text)
