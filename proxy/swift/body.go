@@ -68,8 +68,12 @@ func (q *request) finishBody() {
 // send copies exactly n bytes to the client. The status (q.pending) goes out with the first bytes, if it has not yet: while there are
 // none, the error can still be told.
 func (q *request) send(from io.Reader, n int64) error {
-	buf := q.h.buffers.Get().(*[]byte)
-	defer q.h.buffers.Put(buf)
+	pool := &q.h.large
+	if n <= limits.InlineBytesMax {
+		pool = &q.h.small
+	}
+	buf := pool.Get().(*[]byte)
+	defer pool.Put(buf)
 	for n > 0 {
 		got, err := io.ReadAtLeast(from, (*buf)[:min(n, int64(len(*buf)))], 1)
 		if got > 0 {

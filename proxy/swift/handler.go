@@ -30,14 +30,16 @@ type Config struct {
 // Handler serves the Swift API. Safe for concurrent use.
 type Handler struct {
 	Config
-	buffers sync.Pool // of *[]byte, limits.CopyBufferBytes long
-	quotas  quotaCache
+	large  sync.Pool // of *[]byte, limits.CopyBufferBytes long
+	small  sync.Pool // of *[]byte, limits.InlineBytesMax long
+	quotas quotaCache
 }
 
 // New makes the handler for /v1/..., /auth/v1.0, /info and /healthcheck. Everything else is 404: see Matches.
 func New(c Config) *Handler {
 	h := &Handler{Config: c}
-	h.buffers.New = func() any { b := make([]byte, limits.CopyBufferBytes); return &b }
+	h.large.New = func() any { b := make([]byte, limits.CopyBufferBytes); return &b }
+	h.small.New = func() any { b := make([]byte, limits.InlineBytesMax); return &b }
 	return h
 }
 
