@@ -111,7 +111,7 @@ func (s *Store) compactSegment(ctx context.Context, seg *segment, throttle *job.
 
 // entriesOf lists a segment, by its hints if they do.
 func (s *Store) entriesOf(seg *segment) ([]entry, error) {
-	if h := s.readHint(seg, seg.end.Load()); h != nil && h.sealed {
+	if h := s.readHint(seg); h != nil && h.sealed {
 		return h.entries, nil
 	}
 	all, _, err := scan(seg, s.salt, segmentHeaderBytes, 0)

@@ -52,6 +52,13 @@ func (s *Store) dataName(id uint64) string {
 	return path.Join(s.cfg.Dir, dataDir, fmt.Sprintf("%02x", id&0xff), fmt.Sprintf("%016x%s", id, dataSuffix))
 }
 
+// parseDataName reads the last part of what dataName wrote.
+func parseDataName(n string) (uint64, bool) {
+	digits, ok := strings.CutSuffix(n, dataSuffix)
+	id, err := strconv.ParseUint(digits, 16, 64)
+	return id, ok && err == nil && len(digits) == 16
+}
+
 // create makes a new, empty data file.
 func (d *dataFiles) create(s *Store) (uint64, vfs.File, error) {
 	id := d.last.Add(1)
@@ -94,8 +101,8 @@ func (d *dataFiles) each(s *Store, fn func(id uint64, name string) error) error 
 			return errs.New(errs.Unavailable, "list data folder: %w", err)
 		}
 		for _, n := range names {
-			id, err := strconv.ParseUint(strings.TrimSuffix(n, dataSuffix), 16, 64)
-			if err != nil || !strings.HasSuffix(n, dataSuffix) {
+			id, ok := parseDataName(n)
+			if !ok {
 				continue
 			}
 			if err := fn(id, path.Join(s.cfg.Dir, dataDir, dir, n)); err != nil {

@@ -16,6 +16,7 @@ const (
 	hintHeaderBytes = 40
 	hintEntryBytes  = 56
 	hintBytesMax    = 1 << 30
+	hintEndMax      = 1 << 32
 )
 
 // hint is what a hint file says.
@@ -53,8 +54,9 @@ func (h *hint) encode() []byte {
 	return le.AppendUint32(b, checksum.Of(b))
 }
 
-// decodeHint reads a hint file. errs.Corrupt when it does not hold: then the segment is to be scanned.
-func decodeHint(b []byte, segment uint32, size int64) (*hint, error) {
+// decodeHint reads a hint file. errs.Corrupt when it does not hold: then the segment is to be scanned. A segment that is shorter than its hints say was
+// damaged: the hints are used all the same, so that whoever reads what is missing learns that it is lost.
+func decodeHint(b []byte, segment uint32) (*hint, error) {
 	le := binary.LittleEndian
 	if len(b) < hintHeaderBytes+4 || string(b[:8]) != hintMagic || le.Uint32(b[8:]) != entryVersion || le.Uint32(b[12:]) != segment ||
 		le.Uint32(b[len(b)-4:]) != checksum.Of(b[:len(b)-4]) {
@@ -63,8 +65,8 @@ func decodeHint(b []byte, segment uint32, size int64) (*hint, error) {
 	h := &hint{segment: segment, end: int64(le.Uint64(b[16:])), damage: le.Uint32(b[24:]), sealed: b[32] == 1}
 	n := int(le.Uint32(b[28:]))
 	b = b[hintHeaderBytes : len(b)-4]
-	if len(b) != n*hintEntryBytes || h.end < segmentHeaderBytes || h.end > size {
-		return nil, errs.New(errs.Corrupt, "hints of segment %08x: %d bytes for %d entries up to %d of %d", segment, len(b), n, h.end, size)
+	if len(b) != n*hintEntryBytes || h.end < segmentHeaderBytes || h.end > hintEndMax {
+		return nil, errs.New(errs.Corrupt, "hints of segment %08x: %d bytes for %d entries up to %d", segment, len(b), n, h.end)
 	}
 	h.entries = make([]entry, n)
 	for i := range h.entries {

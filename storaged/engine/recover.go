@@ -81,12 +81,8 @@ func (s *Store) recoverSegment(r *recovery, id uint32, last bool) (*segment, err
 		return nil, errs.New(errs.Unavailable, "open segment: %w", err)
 	}
 	seg.file = f
-	size, err := f.Size()
-	if err != nil {
-		return nil, errors.Join(errs.New(errs.Unavailable, "size of segment %08x: %w", id, err), f.Close())
-	}
 	s.segs.add(seg)
-	h := s.readHint(seg, size)
+	h := s.readHint(seg)
 	if h == nil || last && !h.sealed {
 		if h, err = s.scanSegment(r, seg, h, last); err != nil {
 			return nil, err
@@ -124,7 +120,7 @@ func (r *recovery) note(s *Store, e *entry) {
 }
 
 // readHint gives a segment's hints, or nil when they do not do.
-func (s *Store) readHint(seg *segment, size int64) *hint {
+func (s *Store) readHint(seg *segment) *hint {
 	b, err := durable.ReadFile(s.fs, hintName(seg.name), hintBytesMax)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -132,7 +128,7 @@ func (s *Store) readHint(seg *segment, size int64) *hint {
 		}
 		return nil
 	}
-	h, err := decodeHint(b, seg.id, size)
+	h, err := decodeHint(b, seg.id)
 	if err != nil {
 		s.log.Warn("hint file not used", "segment", seg.name, "error", err)
 		return nil
@@ -243,15 +239,39 @@ func (s *Store) recoverFiles(r *recovery) error {
 	for _, id := range r.files {
 		named[id] = struct{}{}
 	}
+	if s.cfg.keepOrphans {
+		if err := s.listAside(); err != nil {
+			return err
+		}
+	}
 	return s.files.each(s, func(id uint64, name string) error {
 		s.files.seen(id)
 		if _, ok := named[id]; ok {
 			return nil
 		}
 		r.orphans++
+		if s.cfg.keepOrphans {
+			s.orphans = append(s.orphans, name)
+			return nil
+		}
 		if s.quarantine.Load() > 0 {
 			return durable.Rename(s.fs, name, path.Join(s.cfg.Dir, asideDir, path.Base(name)))
 		}
 		return s.fs.Remove(name)
 	})
+}
+
+// listAside finds the data files that were set aside.
+func (s *Store) listAside() error {
+	names, err := s.fs.List(path.Join(s.cfg.Dir, asideDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errs.New(errs.Unavailable, "list what was set aside: %w", err)
+	}
+	for _, n := range names {
+		if id, ok := parseDataName(n); ok {
+			s.files.seen(id)
+			s.orphans = append(s.orphans, path.Join(s.cfg.Dir, asideDir, n))
+		}
+	}
+	return nil
 }

@@ -33,6 +33,8 @@ type Config struct {
 	CompactShare float64       // a segment of which less than this share is needed is rewritten; default 0.5
 	CompactBytes int64         // bytes a second that compaction reads at most; default 16 MiB
 	Random       io.Reader     // default crypto/rand
+
+	keepOrphans bool // Rebuild looks at data files that no record names
 }
 
 func (c *Config) setDefaults() error {
@@ -79,6 +81,7 @@ type Store struct {
 	objects    atomic.Int64 // that can be read
 	quarantine atomic.Int64 // records lost, and places of the log that could not be read
 
+	orphans  []string // data files that no record names, for Rebuild
 	appender appender
 	failed   atomic.Pointer[error] // why the device takes no more writes
 	closing  atomic.Bool

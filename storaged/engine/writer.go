@@ -148,8 +148,9 @@ func (w *writer) Commit(ctx context.Context, write Write) (peerapi.Outcome, erro
 			p.data = w.buf[:w.n]
 		}
 	} else {
-		// Whoever is refused anyway is not made to wait for the disk.
-		if out, _, done, err := s.consider(&write, &p, &request{}); done && !out.Accepted || err != nil {
+		// Whoever is refused anyway, or repeats himself, is not made to wait for the disk.
+		write.Record.StoredSize = w.size
+		if out, _, done, err := s.consider(&write, &p, &request{}); done || err != nil {
 			return out, err
 		}
 		if w.err = w.finish(&write); w.err != nil {

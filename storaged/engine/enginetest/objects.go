@@ -49,6 +49,11 @@ func commitRetry(h *harness) {
 		h.accepted(h.commit(Record("a", 20), Data(1, 10)), nil)
 		h.want("a", 20, Data(1, 10))
 	})
+	h.stream("large", 20, Data(2, 100_000), 64<<10)
+	h.reopen(func() {
+		h.stream("large", 20, Data(2, 100_000), 64<<10)
+		h.want("large", 20, Data(2, 100_000))
+	})
 }
 
 func commitBad(h *harness) {
