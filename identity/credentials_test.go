@@ -84,6 +84,11 @@ func TestS3Tokens(t *testing.T) {
 	if a.text("token", "project", "id") != c.boot.AdminProjectID || a.header.Get("X-Subject-Token") == "" {
 		t.Errorf("token: %s", a.body)
 	}
+	issued := a.header.Get("X-Subject-Token")
+	rescope := `{"auth":{"identity":{"methods":["token"],"token":{"id":"` + issued + `"}},"scope":`
+	c.want(401, "", "POST", "/v3/auth/tokens", rescope+projectScope("demo")+`}}`)
+	c.want(201, "", "POST", "/v3/auth/tokens", rescope+projectScope("admin")+`}}`)
+	c.want(403, issued, "POST", "/v3/users/"+c.boot.AdminUserID+"/credentials/OS-EC2", `{"tenant_id":"`+c.boot.DemoProjectID+`"}`)
 	old := hmac.New(sha1.New, []byte(c.boot.SecretKey))
 	old.Write([]byte("GET\n\n\nx\n/b/o"))
 	c.want(200, c.admin, "POST", "/v3/s3tokens", ask(c.boot.AccessKey, "GET\n\n\nx\n/b/o", base64.StdEncoding.EncodeToString(old.Sum(nil))))

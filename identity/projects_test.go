@@ -20,7 +20,7 @@ func TestProjects_Life(t *testing.T) {
 	c.want(409, c.admin, "POST", "/v3/projects", `{"project":{"name":"web"}}`)
 	c.want(404, c.admin, "POST", "/v3/projects", `{"project":{"name":"x","parent_id":"nowhere"}}`)
 	c.want(404, c.admin, "POST", "/v3/projects", `{"project":{"name":"x","domain_id":"nowhere"}}`)
-	c.want(400, c.admin, "POST", "/v3/projects", `{"project":{"name":"x","is_domain":true}}`)
+	c.want(400, c.admin, "POST", "/v3/projects", `{"project":{"name":"x","is_domain":true,"parent_id":"default"}}`)
 	c.want(400, c.admin, "POST", "/v3/projects", `{"project":{"name":"x","tags":["a","a"]}}`)
 	c.want(400, c.admin, "POST", "/v3/projects", `{"project":{"name":"x","tags":["a,b"]}}`)
 	c.want(200, c.admin, "PATCH", "/v3/projects/"+child, `{"project":{"enabled":false}}`)
@@ -38,6 +38,24 @@ func TestProjects_Life(t *testing.T) {
 	c.want(204, c.admin, "DELETE", "/v3/projects/"+child, "")
 	c.want(204, c.admin, "DELETE", "/v3/projects/"+web, "")
 	c.want(404, c.admin, "GET", "/v3/projects/"+web, "")
+}
+
+func TestProjects_IsDomain(t *testing.T) {
+	c := newCloud(t)
+	a := c.want(201, c.admin, "POST", "/v3/projects", `{"project":{"name":"acme","is_domain":true,"domain_id":null,"description":"d"}}`)
+	at := "/v3/projects/" + a.text("project", "id")
+	if a.at("project", "is_domain") != true || a.at("project", "domain_id") != nil {
+		t.Errorf("made: %s", a.body)
+	}
+	c.want(200, c.admin, "GET", "/v3/domains/"+a.text("project", "id"), "")
+	c.want(200, c.admin, "GET", at, "")
+	if got := c.want(200, c.admin, "GET", "/v3/projects?is_domain=true", "").names("projects", "name"); !slices.Contains(got, "acme") {
+		t.Errorf("domains among the projects: %v", got)
+	}
+	c.want(403, c.admin, "DELETE", at, "")
+	c.want(200, c.admin, "PATCH", at, `{"project":{"enabled":false}}`)
+	c.want(204, c.admin, "DELETE", at, "")
+	c.want(404, c.admin, "GET", at, "")
 }
 
 func TestProjects_Depth(t *testing.T) {

@@ -141,7 +141,7 @@ func (c *call) issue(req token.Request, want wantedScope) (string, *token.Sessio
 		}
 		if bound == "" {
 			req.Scope, err = want.target(r, user)
-			return err
+			return keepsScope(req, err)
 		}
 		credential, err := model.ApplicationCredentials.Get(r, bound)
 		if err != nil {
@@ -161,6 +161,14 @@ func (c *call) issue(req token.Request, want wantedScope) (string, *token.Sessio
 		return "", nil, err
 	}
 	return c.Sessions.Issue(c.r.Context(), req)
+}
+
+// keepsScope: an access key is for one project, and so is a token made from it.
+func keepsScope(req token.Request, err error) error {
+	if err == nil && req.Parent != nil && req.Parent.Claims.Methods&token.EC2Credential != 0 && req.Scope != req.Parent.Claims.Scope {
+		return errs.New(errs.Unauthenticated, "a token of an access key keeps its project")
+	}
+	return err
 }
 
 func (c *call) proveApplicationCredential(body *authBody) (token.Request, error) {

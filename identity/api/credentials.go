@@ -7,6 +7,7 @@ import (
 	"henge/cluster/state"
 	"henge/identity/accesskey"
 	"henge/identity/model"
+	"henge/identity/token"
 	"henge/internal/errs"
 	"henge/internal/openstack"
 )
@@ -19,8 +20,12 @@ func (c *call) credentialDocument(row model.Credential) document {
 // seesCredential: secrets are for their owner, and for administrators.
 func (c *call) seesCredential(row model.Credential) bool { return c.admin() || c.isUser(row.UserID) }
 
-// mayMake: a session of a restricted application credential makes no credentials, which would outlive it and could do more.
+// mayMake: a session of a restricted application credential makes no credentials, which would outlive it and could do more. Nor does one of an access
+// key, which is for one project alone.
 func (c *call) mayMake(r state.Reader) error {
+	if c.who.Claims.Methods&token.EC2Credential != 0 {
+		return c.denied()
+	}
 	id := c.who.Claims.ApplicationCredentialID
 	if id == "" {
 		return nil

@@ -70,7 +70,7 @@ func fillDomain(f *openstack.Fields, d *model.Domain) {
 	f.Text("description", &d.Description, openstack.Text{MaxLength: 65535, Nullable: true})
 	f.Bool("enabled", &d.Enabled)
 	fillOptions(f, &d.Options, []string{immutable})
-	f.Drop("id", "links", "tags", "is_domain", "domain_id")
+	f.Drop("id", "links", "tags", "is_domain", "domain_id", "parent_id")
 	f.Extra(&d.Extra)
 }
 
@@ -83,18 +83,23 @@ func createDomain(c *call) error {
 		return err
 	}
 	f.Require("name")
-	domain := model.Domain{ID: model.NewID(), Enabled: true}
-	fillDomain(f, &domain)
-	if err := f.Err(); err != nil {
-		return err
-	}
-	err = c.update(func(w state.Writer) error {
-		return named(model.Domains.Put(w, domain.ID, domain), "domain", domain.Name)
-	})
+	domain, err := c.makeDomain(f)
 	if err != nil {
 		return err
 	}
 	return c.json(http.StatusCreated, document{"domain": c.domainDocument(domain)})
+}
+
+// makeDomain makes the domain that a body describes.
+func (c *call) makeDomain(f *openstack.Fields) (model.Domain, error) {
+	domain := model.Domain{ID: model.NewID(), Enabled: true}
+	fillDomain(f, &domain)
+	if err := f.Err(); err != nil {
+		return domain, err
+	}
+	return domain, c.update(func(w state.Writer) error {
+		return named(model.Domains.Put(w, domain.ID, domain), "domain", domain.Name)
+	})
 }
 
 func updateDomain(c *call) error {
@@ -102,13 +107,21 @@ func updateDomain(c *call) error {
 	if err != nil {
 		return err
 	}
-	var domain model.Domain
+	domain, err := c.changeDomain(c.path("domain"), "domain", raw)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, document{"domain": c.domainDocument(domain)})
+}
+
+// changeDomain applies a body, of the wrapper given, to a domain.
+func (c *call) changeDomain(id, wrapper string, raw []byte) (domain model.Domain, err error) {
 	err = c.update(func(w state.Writer) error {
-		old, err := fetch(c, w, model.Domains, "domain", c.path("domain"), func(model.Domain) bool { return c.admin() })
+		old, err := fetch(c, w, model.Domains, "domain", id, func(model.Domain) bool { return c.admin() })
 		if err != nil {
 			return err
 		}
-		f, err := openstack.NewFields(raw, "domain")
+		f, err := openstack.NewFields(raw, wrapper)
 		if err != nil {
 			return err
 		}
@@ -125,15 +138,14 @@ func updateDomain(c *call) error {
 		}
 		return named(model.Domains.Put(w, domain.ID, domain), "domain", domain.Name)
 	})
-	if err != nil {
-		return err
-	}
-	return c.json(http.StatusOK, document{"domain": c.domainDocument(domain)})
+	return domain, err
 }
 
-func deleteDomain(c *call) error {
+func deleteDomain(c *call) error { return c.dropDomain(c.path("domain")) }
+
+func (c *call) dropDomain(id string) error {
 	err := c.update(func(w state.Writer) error {
-		domain, err := fetch(c, w, model.Domains, "domain", c.path("domain"), func(model.Domain) bool { return c.admin() })
+		domain, err := fetch(c, w, model.Domains, "domain", id, func(model.Domain) bool { return c.admin() })
 		switch {
 		case err != nil:
 			return err

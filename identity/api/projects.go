@@ -171,10 +171,10 @@ func fillProject(f *openstack.Fields, p *model.Project) {
 	f.Text("description", &p.Description, openstack.Text{MaxLength: 65535, Nullable: true})
 	f.Bool("enabled", &p.Enabled)
 	f.Texts("tags", &p.Tags, tagRule(), tagsMax)
-	var isDomain bool
+	isDomain := false
 	f.Bool("is_domain", &isDomain)
 	if isDomain {
-		f.Fail("is_domain", "domains are made at /v3/domains")
+		f.Fail("is_domain", "a project does not become a domain")
 	}
 	checkTags(f, p.Tags)
 	fillOptions(f, &p.Options, []string{immutable})
@@ -188,6 +188,9 @@ func createProject(c *call) error {
 		return err
 	}
 	f.Require("name")
+	if f.True("is_domain") {
+		return createDomainProject(c, f)
+	}
 	project := model.Project{ID: model.NewID(), Enabled: true}
 	fillProject(f, &project)
 	if err := f.Err(); err != nil {
@@ -253,6 +256,15 @@ func updateProject(c *call) error {
 	if err != nil {
 		return err
 	}
+	if isDomain, err := c.namesDomain(); err != nil {
+		return err
+	} else if isDomain {
+		domain, err := c.changeDomain(c.path("project"), "project", raw)
+		if err != nil {
+			return err
+		}
+		return c.json(http.StatusOK, document{"project": c.domainAsProject(domain)})
+	}
 	var project model.Project
 	err = c.update(func(w state.Writer) error {
 		old, err := fetch(c, w, model.Projects, "project", c.path("project"), c.managesProject)
@@ -309,7 +321,38 @@ func (c *call) checkProjectUpdate(r state.Reader, old, now model.Project) error 
 	return nil
 }
 
+// createDomainProject makes a domain in the words of projects, as clients may with is_domain.
+func createDomainProject(c *call, f *openstack.Fields) error {
+	if err := c.require(c.admin()); err != nil {
+		return err
+	}
+	for _, name := range []string{"parent_id", "domain_id"} {
+		if f.Has(name) && !f.Null(name) {
+			f.Fail(name, "a domain lies in no other")
+		}
+	}
+	domain, err := c.makeDomain(f)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusCreated, document{"project": c.domainAsProject(domain)})
+}
+
+// namesDomain tells whether the project of the path is a domain.
+func (c *call) namesDomain() (is bool, err error) {
+	err = c.view(func(r state.Reader) (err error) {
+		_, is, err = model.Optional(model.Domains.Get(r, c.path("project")))
+		return err
+	})
+	return is, err
+}
+
 func deleteProject(c *call) error {
+	if isDomain, err := c.namesDomain(); err != nil {
+		return err
+	} else if isDomain {
+		return c.dropDomain(c.path("project"))
+	}
 	err := c.update(func(w state.Writer) error {
 		project, err := fetch(c, w, model.Projects, "project", c.path("project"), c.managesProject)
 		if err != nil {

@@ -115,6 +115,9 @@ func (f *Fields) Has(name string) bool {
 // Null tells whether the field is there and null.
 func (f *Fields) Null(name string) bool { return string(f.raw[name]) == "null" }
 
+// True tells whether the field is there and true.
+func (f *Fields) True(name string) bool { return string(f.raw[name]) == "true" }
+
 // take removes a field, so that Extra gives only what nobody took.
 func (f *Fields) take(name string) (json.RawMessage, bool) {
 	raw, ok := f.raw[name]
