@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -28,6 +29,9 @@ type plant struct {
 	told    map[string]bool
 }
 
+// other is a stream that nobody reads.
+const other engine.Stream = 200
+
 func openPlant(t *testing.T, sim *vfs.Sim, dir string) (*plant, error) {
 	t.Helper()
 	e, err := engine.Open(t.Context(), engine.Config{FS: sim, Dir: "/disk", Clock: clock.NewManual(testTime), Logger: slog.New(slog.DiscardHandler),
@@ -36,7 +40,12 @@ func openPlant(t *testing.T, sim *vfs.Sim, dir string) (*plant, error) {
 		return nil, err
 	}
 	s, err := Open(Config{Path: filepath.Join(dir, "listing.db"), Journal: e.Journal(), Clock: clock.NewManual(testTime), FlushAfter: time.Hour, NoTreeSync: true,
-		ReclaimAge: 100 * 365 * 24 * time.Hour})
+		ReclaimAge: 100 * 365 * 24 * time.Hour,
+		// The disk is busy with others while the tree is written, so that what is released too early is forgotten; and the tree's disk dies with the log's.
+		BeforeTree: func() error {
+			_, err := e.Journal().Append(context.Background(), other, []byte("busy"))
+			return err
+		}})
 	if err != nil {
 		return nil, fmt.Errorf("%w (engine: %v)", err, e.Close())
 	}
