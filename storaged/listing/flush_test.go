@@ -199,3 +199,42 @@ func TestSweep(t *testing.T) {
 		t.Fatalf("%+v, %v, %+v", i, b.Waiting(), b.info(k))
 	}
 }
+
+// TestPending_ToldWhileFlushed: an update is delivered while a flush brings it to the tree. It is named again, and does not lie there for ever.
+func TestPending_ToldWhileFlushed(t *testing.T) {
+	far := peerapi.Target{Peer: "p2", Device: "d1"}
+	var b *bed
+	armed := false
+	b = newBed(t, func(c *Config) {
+		c.BeforeTree = func() error {
+			if armed {
+				armed = false
+				items, err := b.Next(far, 10)
+				if err != nil || len(items) != 1 {
+					t.Errorf("%v, %v", items, err)
+				}
+				return b.Told(items)
+			}
+			return nil
+		}
+	})
+	if err := b.Enqueue(t.Context(), Update{Targets: []peerapi.Target{far}, Merge: peerapi.Merge{Key: containerKey("c"), Rows: []peerapi.Row{live("q", 10, 5)}}}); err != nil {
+		t.Fatal(err)
+	}
+	var named []peerapi.Target
+	b.OnPending(func(t peerapi.Target) { named = append(named, t) })
+	armed = true
+	if err := b.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	items, err := b.Next(far, 10)
+	if err != nil || len(items) == 0 {
+		t.Fatalf("the flush was too late for this test: %v, %v", items, err)
+	}
+	if len(named) != 1 || named[0] != far {
+		t.Fatalf("nobody hears of it: %v", named)
+	}
+	if err := b.Told(items); err != nil || len(b.Waiting()) != 0 {
+		t.Fatalf("%v, waiting %v", err, b.Waiting())
+	}
+}

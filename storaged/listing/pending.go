@@ -124,15 +124,23 @@ func (p *pending) freeze() *frozenPending {
 	return f
 }
 
+// thaw ends a flush. Items that were delivered while it wrote them are in the tree now, and nobody may be looking any more: so the devices are named again.
 func (p *pending) thaw(f *frozenPending, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if err != nil {
 		return
 	}
+	p.mu.Lock()
 	p.frozen = nil
 	for t, n := range f.grown {
 		p.grow(t, n)
+	}
+	wake := p.wake
+	p.mu.Unlock()
+	if wake == nil {
+		return
+	}
+	for t := range f.items {
+		wake(t)
 	}
 }
 
