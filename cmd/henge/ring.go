@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -84,7 +85,7 @@ func (t *ringTool) with(cmd *cobra.Command, fn func(ctx context.Context, s shelf
 func (t *ringTool) withState(cmd *cobra.Command, fn func(ctx context.Context, store state.Store, out io.Writer) error) error {
 	store, closeStore, err := t.open(cmd)
 	if err != nil {
-		return err
+		return oneLine{err}
 	}
 	defer closeStore()
 	return fn(cmd.Context(), store, cmd.OutOrStdout())
@@ -124,6 +125,12 @@ func (s stateShelf) published(ctx context.Context) (r *ring.Ring, err error) {
 	})
 	return r, err
 }
+
+// oneLine shows an error that names several peers in one line.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
+func (e oneLine) Unwrap() error { return e.error }
 
 // say prints a line.
 func say(out io.Writer, format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }

@@ -33,7 +33,7 @@ func (s *ringStory) try(args ...string) (string, error) {
 	s.Helper()
 	cmd := newRingCommandAt(func(*cobra.Command) (state.Store, func(), error) {
 		if s.store == nil {
-			return nil, nil, errors.New("no cluster here")
+			return nil, nil, errors.Join(errors.New("no cluster here"), errors.New("nor there"))
 		}
 		return s.store, func() {}, nil
 	}, s.clock)
@@ -294,6 +294,6 @@ func TestRingCommand_Policies(t *testing.T) {
 func TestRingCommand_SaysWhenThereIsNoCluster(t *testing.T) {
 	s := newRingStory(t)
 	s.store = nil
-	s.refused("list", "no cluster here")
+	s.refused("list", "no cluster here; nor there")
 	s.refused("rebalance", "no cluster here")
 }
