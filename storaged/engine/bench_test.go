@@ -174,7 +174,6 @@ func BenchmarkRestart(b *testing.B) {
 	dir := b.TempDir()
 	e := openBench(b, vfs.OS{}, dir)
 	var n atomic.Int64
-	b.SetParallelism(writers)
 	b.Run("fill", func(b *testing.B) {
 		done := make(chan struct{}, writers)
 		for range writers {
@@ -191,7 +190,6 @@ func BenchmarkRestart(b *testing.B) {
 		for range writers {
 			<-done
 		}
-		b.N = 1
 	})
 	if err := e.Close(); err != nil {
 		b.Fatal(err)

@@ -128,6 +128,7 @@ func (s *Store) entriesOf(seg *segment) ([]entry, error) {
 }
 
 func (s *Store) removeSegment(seg *segment) error {
+	defer s.space.freed()
 	s.segs.remove(seg)
 	err := seg.release()
 	if seg.odd.Load() || seg.damage > 0 {

@@ -115,6 +115,7 @@ func (d *dataFiles) each(s *Store, fn func(id uint64, name string) error) error 
 
 // removeData removes a data file that no record names any more. Whoever reads it goes on. If it fails, the next Open removes it.
 func (s *Store) removeData(id uint64) {
+	defer s.space.freed()
 	if err := s.fs.Remove(s.dataName(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.log.Warn("data file not removed", "name", s.dataName(id), "error", err)
 	}

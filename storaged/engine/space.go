@@ -53,6 +53,13 @@ func (s *space) look(more int64) (vfs.Space, int64, error) {
 	return room, max(s.reserve.Bytes, int64(s.reserve.Percent/100*float64(room.Size))), nil
 }
 
+// freed makes the next look a new one: something was removed.
+func (s *space) freed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = time.Time{}
+}
+
 // admit refuses a write of n bytes that would eat into the reserve: errs.NoSpace.
 func (s *space) admit(n int64) error {
 	room, reserved, err := s.look(n)
