@@ -134,7 +134,7 @@ func (q *request) toFault(err error) *fault {
 // fail answers with err's fault. When the answer has begun the connection is cut, so that the client sees that it is not whole.
 func (q *request) fail(err error) {
 	f := q.toFault(err)
-	if f.code >= 500 && f.code != http.StatusNotImplemented {
+	if f.code >= 500 && f.code != http.StatusNotImplemented || q.started && f.code != statusClientDisconnect {
 		q.h.Logger.ErrorContext(q.r.Context(), "swift request failed", "method", q.r.Method, "path", q.r.URL.Path, "status", f.code, "error", err)
 	}
 	if q.started {

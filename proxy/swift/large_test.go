@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -111,6 +113,35 @@ func TestSLO(t *testing.T) {
 	w.ok("DELETE", account+"/segs/1", "", 204)
 	w.ok("GET", account+"/c/big", "", 409)
 	w.ok("HEAD", account+"/c/big", "", 200)
+}
+
+// When a later segment turns out to be another one, what was begun is cut off: the client must not take it for the whole.
+func TestSLO_BreaksInTheMidst(t *testing.T) {
+	w := newWorld(t)
+	w.fill("segs")
+	w.ok("PUT", account+"/segs/1", strings.Repeat("a", 300<<10), 201)
+	w.ok("PUT", account+"/segs/2", "bbb", 201)
+	w.ok("PUT", account+"/segs/slo?multipart-manifest=put", manifest(t, segment{"path": "/segs/1"}, segment{"path": "/segs/2"}), 201)
+	w.ok("PUT", account+"/segs/2", "changed", 201)
+	req, err := http.NewRequest("GET", w.url+account+"/segs/slo", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Auth-Token", "member")
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if resp.StatusCode != 200 || err == nil || len(b) > 300<<10 {
+		t.Errorf("answered %s, %d bytes, %v; want it cut off", resp.Status, len(b), err)
+	}
+	w.ok("GET", account+"/segs/slo", "", 206, "Range", "bytes=0-5").wantsBody(t, "aaaaaa")
+	w.ok("GET", account+"/segs/slo", "", 409, "Range", "bytes=-2")
+	if !strings.Contains(w.logs.String(), "segment segs/2 changed") {
+		t.Errorf("not logged: %s", w.logs)
+	}
 }
 
 func TestSLO_Access(t *testing.T) {

@@ -109,6 +109,11 @@ func TestStory_OnePeerDies(t *testing.T) {
 	}
 	w.ok("GET", account+"/c", "", 200).wantsBody(t, "copy-of-dlo\ncopy-of-slo\ncopy-of-whole\ndlo\nslo\nwhole\n")
 	w.ok("PUT", account+"/c/whole", "x", 412, "If-None-Match", "*")
+	// Onto itself, which old clients do to change metadata.
+	w.ok("COPY", account+"/c/whole", "", 201, "Destination", "c/whole", "X-Object-Meta-Own", "copy").wants(t, "Etag", md5Hex(string(big)))
+	if a := w.ok("GET", account+"/c/whole", "", 200); a.body != string(big) || a.Header.Get("X-Object-Meta-Own") != "copy" {
+		t.Errorf("copied onto itself: %d bytes, own %q", len(a.body), a.Header.Get("X-Object-Meta-Own"))
+	}
 	cluster.Revive("p2")
 	w.ok("DELETE", account+"/c/slo?multipart-manifest=delete", "", 200, "Accept", "application/json").wantsBody(t,
 		`{"Errors":[],"Number Deleted":4,"Number Not Found":0,"Response Body":"","Response Status":"200 OK"}`)
