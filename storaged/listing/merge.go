@@ -148,6 +148,9 @@ func (s *Store) Change(ctx context.Context, c peerapi.IndexChange) (before, afte
 		return before, before, fmt.Errorf("change %s/%s: %w", c.Key.Account, c.Key.Container, err)
 	}
 	after, _, _ = x.snapshot()
+	if after.Created != before.Created || after.Deleted != before.Deleted {
+		s.noteChanged(x, c.Key)
+	}
 	return before, after, refusal
 }
 

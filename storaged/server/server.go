@@ -72,9 +72,6 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Counters == nil {
 		cfg.Counters = NoCounters{}
 	}
-	if cfg.Accounts == nil {
-		cfg.Accounts = func(string) (peerapi.Key, []peerapi.Target) { return peerapi.Key{}, nil }
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{cfg: cfg, cancel: cancel, devices: map[string]*open{}, failed: map[string]error{}}
 	var mu sync.Mutex // guards s's maps while the devices open, all at once

@@ -219,3 +219,42 @@ func TestReporter_AfterRestart(t *testing.T) {
 		return err == nil && i.Count == 1 && i.Objects == 1 && i.Bytes == 9
 	})
 }
+
+// TestReporter_RingsNotKnownYet: counts that changed before the peer knew where accounts are listed are told once it does.
+func TestReporter_RingsNotKnownYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var known atomic.Bool
+		account := peerapi.Key{Account: "a", Hash: [16]byte{1}}
+		s, err := server.New(server.Config{
+			Self: "p1", Devices: map[string]string{"d1": t.TempDir()}, Clock: clock.System{}, Log: slog.New(slog.DiscardHandler),
+			Open: func(string, string) (engine.Engine, error) { return memory.New(), nil },
+			Accounts: func(string) (peerapi.Key, []peerapi.Target) {
+				if !known.Load() {
+					return peerapi.Key{}, nil
+				}
+				return account, []peerapi.Target{self}
+			},
+			Connect: func(s *server.Server) peerapi.Devices {
+				return server.NewDevices("p1", s.Local, nil, func(string) bool { return false })
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		d, _ := s.Local("d1")
+		container := peerapi.Key{Account: "a", Container: "c", Hash: [16]byte{2}}
+		if _, err := d.ChangeIndex(t.Context(), peerapi.IndexChange{Key: container, Timestamp: clock.FromTime(time.Now()), Create: true}); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(5 * time.Second)
+		known.Store(true)
+		<-time.After(2 * reportWithin)
+		if i, err := d.Index(t.Context(), account); err != nil || i.Count != 1 {
+			t.Fatalf("%+v %v", i, err)
+		}
+	})
+}
+
+// reportWithin is how long a report may take to be tried again.
+const reportWithin = 12 * time.Second

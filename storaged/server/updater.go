@@ -226,11 +226,14 @@ type reporter struct {
 	done     sync.WaitGroup
 }
 
-// Accounts says where an account's listing is kept.
+// Accounts says where an account's listing is kept; no replicas: it is not known yet.
 type Accounts func(account string) (key peerapi.Key, replicas []peerapi.Target)
 
-// reportDelay is how long counts are let change before their account is told.
-const reportDelay = time.Second
+// reportDelay is how long counts are let change before their account is told; reportRetry is when it is tried again.
+const (
+	reportDelay = time.Second
+	reportRetry = 10 * time.Second
+)
 
 func newReporter(ctx context.Context, device *Local, accounts Accounts, log *slog.Logger) *reporter {
 	r := &reporter{device: device, accounts: accounts, log: log, ctx: ctx, wake: make(chan struct{}, 1)}
@@ -247,45 +250,56 @@ func newReporter(ctx context.Context, device *Local, accounts Accounts, log *slo
 }
 
 func (r *reporter) run() {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+	var retry <-chan time.Time
 	for {
 		select {
 		case <-r.wake:
+		case <-retry:
 		case <-r.ctx.Done():
 			return
 		}
-		timer.Reset(reportDelay)
 		select {
-		case <-timer.C:
+		case <-time.After(reportDelay):
 		case <-r.ctx.Done():
 			return
 		}
-		r.report()
+		retry = nil
+		if !r.report() {
+			retry = time.After(reportRetry)
+		}
 	}
 }
 
-// report tells every account whose containers have changed, with one merge a replica.
-func (r *reporter) report() {
+// report tells every account whose containers have changed, with one merge a replica. It answers false when some could be neither told nor queued.
+func (r *reporter) report() bool {
 	byAccount := map[string][]peerapi.Key{}
 	for _, key := range r.device.listing.TakeChanged() {
 		byAccount[key.Account] = append(byAccount[key.Account], key)
 	}
+	all := true
 	for account, keys := range byAccount {
 		for chunk := range slices.Chunk(keys, updateBatch) {
 			err := r.reportAccount(account, chunk)
-			if err != nil && r.ctx.Err() == nil {
+			if err != nil && !errs.Is(err, errs.Unavailable) && r.ctx.Err() == nil {
 				r.log.Warn("an account is not told of its containers' counts", "account", account, "error", err)
 			}
+			all = all && err == nil
 			for _, key := range chunk {
 				r.device.listing.Reported(key, err == nil)
 			}
 		}
 	}
+	return all
 }
 
 func (r *reporter) reportAccount(account string, keys []peerapi.Key) error {
+	if r.accounts == nil {
+		return nil
+	}
 	key, replicas := r.accounts(account)
+	if len(replicas) == 0 {
+		return errs.New(errs.Unavailable, "nobody knows yet where the account is listed")
+	}
 	m := peerapi.Merge{Key: key}
 	for _, k := range keys {
 		i, err := r.device.listing.Info(k)
@@ -296,7 +310,7 @@ func (r *reporter) reportAccount(account string, keys []peerapi.Key) error {
 			m.Rows = append(m.Rows, rowOfContainer(k, i, r.device.clock.Now()))
 		}
 	}
-	if len(m.Rows) == 0 || len(replicas) == 0 {
+	if len(m.Rows) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, limits.PeerCommitTimeout)
