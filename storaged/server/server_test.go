@@ -161,7 +161,7 @@ func TestUpdater_BacksOff(t *testing.T) {
 		}
 		var asked atomic.Int64
 		c.SetFault(func(call servertest.Call) error {
-			if call.Method != "Merge" || call.To != at || call.After {
+			if call.Method != "Merge" || call.To != at || call.After || call.Key.Container == "" {
 				return nil
 			}
 			asked.Add(1)
