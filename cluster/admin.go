@@ -30,7 +30,7 @@ func DialAdmin(ctx context.Context, file, address string) (*AdminConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	creds := pki.NewCredentials(identity, clock.System{}, func(string) bool { return false })
+	creds := pki.NewCredentials(identity, clock.System{}, pki.AllMembers)
 	config := creds.Client("")
 	config.NextProtos = []string{rpc.Protocol}
 	conn, err := rpc.Dial(ctx, address, config)

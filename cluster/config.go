@@ -37,8 +37,8 @@ type Config struct {
 	VoterDeadAfter  time.Duration // how long a voter is dead before another takes its place; 0: 30 s
 	SnapshotEntries uint64        // log entries between two snapshots of the state; 0: 8192
 
-	Logger *slog.Logger // nil: none
-	Clock  clock.Clock  // nil: the system's
+	Logger *slog.Logger `json:"-"` // nil: none
+	Clock  clock.Clock  `json:"-"` // nil: the system's
 }
 
 func (c Config) withDefaults() (Config, error) {

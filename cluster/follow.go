@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,13 +12,10 @@ import (
 	"time"
 
 	"henge/cluster/agreement"
+	"henge/cluster/gossip"
 	"henge/cluster/pki"
 	"henge/cluster/state"
 	"henge/internal/errs"
-
-	"crypto/rand"
-
-	"henge/cluster/gossip"
 )
 
 // follow keeps this peer in step with what the state says of the cluster.
@@ -132,6 +130,12 @@ func (n *Node) readCachedPeers() error {
 }
 
 func (n *Node) refused(id string) bool { return (*n.removed.Load())[id] }
+
+// refusedFor is refused for a protocol. A peer that was removed speaks Raft until Raft has let it go: without its vote, two peers could never
+// become one.
+func (n *Node) refusedFor(id, protocol string) bool {
+	return n.refused(id) && !(protocol == protocolRaft && n.group.Serves(id))
+}
 
 // candidates tells the agreement who belongs to the cluster.
 func (n *Node) candidates() []agreement.Peer {

@@ -35,6 +35,7 @@ type Node struct {
 	client *rpc.Client
 	group  *agreement.Group
 	joins  chan struct{} // one token for each join under way
+	whole  chan struct{} // closed when the fields above are set
 
 	ctx    context.Context // ends with Shutdown
 	cancel context.CancelFunc
@@ -65,13 +66,13 @@ func Open(cfg Config) (*Node, error) {
 	if cfg.ID != "" && cfg.ID != self.ID {
 		return nil, errs.New(errs.Invalid, "%s is the directory of peer %q, not of %q", cfg.Dir, self.ID, cfg.ID)
 	}
-	n := &Node{cfg: cfg, self: self, joins: make(chan struct{}, joinsMax), changed: make(chan struct{}), cached: map[string]peerRecord{}, opened: cfg.Clock.Now()}
+	n := &Node{cfg: cfg, self: self, joins: make(chan struct{}, joinsMax), whole: make(chan struct{}), changed: make(chan struct{}), cached: map[string]peerRecord{}, opened: cfg.Clock.Now()}
 	n.removed.Store(&map[string]bool{})
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.readCachedPeers(); err != nil {
 		return nil, err
 	}
-	n.creds = pki.NewCredentials(identity, cfg.Clock, n.refused)
+	n.creds = pki.NewCredentials(identity, cfg.Clock, n.refusedFor)
 	n.server = rpc.NewServer(self.ID, cfg.Logger)
 	n.client = rpc.NewClient(rpc.Config{Self: self.ID, Local: n.server, Address: n.addressOf, TLS: n.creds.Client, Logger: cfg.Logger})
 	n.group, err = agreement.Open(agreement.Config{Self: self.ID, Dir: filepath.Join(cfg.Dir, dirAgreement), Caller: n.client, Mux: n.server,
@@ -82,13 +83,20 @@ func Open(cfg Config) (*Node, error) {
 		n.client.Close()
 		return nil, err
 	}
+	close(n.whole)
 	n.server.HandleProtocol(protocolRaft, n.acceptRaft)
 	n.server.HandleProtocol(protocolJoin, n.welcome)
 	n.server.Handle(methodMembers, n.serveMembers)
 	return n, nil
 }
 
+// dialRaft may be called while Open is still putting the node together.
 func (n *Node) dialRaft(ctx context.Context, peer string) (net.Conn, error) {
+	select {
+	case <-n.whole:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	conn, err := n.client.DialProtocol(ctx, peer, protocolRaft)
 	if err != nil {
 		return nil, err // not a nil *tls.Conn in an interface
@@ -196,10 +204,23 @@ func (n *Node) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// Leave removes this peer itself, and then shuts it down.
+// Leave removes this peer itself, and shuts it down when the others need its vote no more.
 func (n *Node) Leave(ctx context.Context) error {
 	if err := n.Remove(ctx, n.self.ID); err != nil {
 		return err
+	}
+	wait := time.NewTimer(limits.PeerCallTimeout) // it may not hear that it is out: then that has happened long since
+	defer wait.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for n.group.Serves(n.self.ID) {
+		select {
+		case <-tick.C:
+			continue
+		case <-wait.C:
+		case <-ctx.Done():
+		}
+		break
 	}
 	return n.Shutdown(ctx)
 }

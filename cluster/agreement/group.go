@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -172,7 +173,7 @@ func (g *Group) raftConfig(logger hclog.Logger) *raft.Config {
 	c.LocalID = raft.ServerID(g.cfg.Self)
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout, c.CommitTimeout = heartbeatTimeout, electionTimeout, leaseTimeout, commitTimeout
 	c.SnapshotThreshold, c.TrailingLogs = g.cfg.SnapshotEntries, g.cfg.TrailingEntries
-	c.BatchApplyCh = true
+	c.BatchApplyCh = false // with a queue, what lies in it when Raft stops would never be answered
 	c.NoLegacyTelemetry = true
 	c.NoSnapshotRestoreOnStart = true // see preload
 	c.Logger = logger
@@ -234,6 +235,11 @@ func (g *Group) Voters() []string {
 		}
 	}
 	return ids
+}
+
+// Serves tells whether a peer has a part in the agreement, with a vote or without.
+func (g *Group) Serves(peer string) bool {
+	return slices.ContainsFunc(g.raft.GetConfiguration().Configuration().Servers, func(s raft.Server) bool { return string(s.ID) == peer })
 }
 
 // Review makes the leader look at the voters now, rather than within a second.
@@ -298,7 +304,7 @@ func (g *Group) nudgeLoop() {
 		}
 		alone := len(g.raft.GetConfiguration().Configuration().Servers) < 2
 		if !alone && g.raft.LastIndex() <= g.quiet.Load() && g.raft.State() == raft.Leader {
-			_ = g.raft.Barrier(raftTimeout).Error() // only a leader that is one no more fails, and then it matters no more
+			_ = g.await(g.ctx, g.raft.Barrier(raftTimeout)) // only a leader that is one no more fails, and then it matters no more
 		}
 	}
 }
@@ -322,7 +328,7 @@ func (g *Group) Close(ctx context.Context) error {
 	if g.raft.State() == raft.Leader && len(g.Voters()) > 1 {
 		handedOver := make(chan struct{})
 		go func() {
-			_ = g.raft.LeadershipTransfer().Error() // a cluster whose leader just goes elects another, a second later
+			_ = g.await(ctx, g.raft.LeadershipTransfer()) // a cluster whose leader just goes elects another, a second later
 			close(handedOver)
 		}()
 		select {

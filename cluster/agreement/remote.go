@@ -211,7 +211,9 @@ func (r *Remote) Watch(ctx context.Context, prefix string, after state.Index) it
 	return func(yield func(state.Event, error) bool) {
 		s, err := r.Caller.Stream(ctx, r.Peer, methodWatch)
 		if err != nil {
-			yield(state.Event{}, err)
+			if ctx.Err() == nil {
+				yield(state.Event{}, err)
+			}
 			return
 		}
 		defer func() { _ = s.Close() }()

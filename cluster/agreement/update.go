@@ -160,22 +160,29 @@ func (g *Group) apply(ctx context.Context, command []byte) (outcome, error) {
 		wait = min(wait, max(time.Until(deadline), time.Millisecond))
 	}
 	future := g.raft.Apply(command, wait)
-	finished := make(chan error, 1)
-	go func() { finished <- future.Error() }() // ends by itself: Raft answers every future, at the latest when it shuts down
+	switch err := g.await(ctx, future); {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return outcome{status: notLeader}, nil
+	case err != nil:
+		return outcome{}, errs.New(errs.Unavailable, "apply an update: %w", err)
+	}
+	g.quiet.Store(g.raft.LastIndex())
+	notify(g.nudges)
+	result := future.Response().(outcome)
+	return result, result.err
+}
+
+// await is future.Error, but for ctx and the group's end: Raft does not answer all that it was asked when it stops.
+func (g *Group) await(ctx context.Context, future raft.Future) error {
+	answered := make(chan error, 1)
+	go func() { answered <- future.Error() }()
 	select {
-	case err := <-finished:
-		switch {
-		case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
-			return outcome{status: notLeader}, nil
-		case err != nil:
-			return outcome{}, errs.New(errs.Unavailable, "apply an update: %w", err)
-		}
-		g.quiet.Store(g.raft.LastIndex())
-		notify(g.nudges)
-		result := future.Response().(outcome)
-		return result, result.err
+	case err := <-answered:
+		return err
 	case <-ctx.Done():
-		return outcome{}, errs.New(errs.KindOf(ctx.Err()), "apply an update: %w", ctx.Err())
+		return ctx.Err()
+	case <-g.ctx.Done():
+		return raft.ErrRaftShutdown
 	}
 }
 
@@ -285,18 +292,18 @@ func (g *Group) readIndex(ctx context.Context) (outcome, error) {
 	if g.raft.State() != raft.Leader || ctx.Err() != nil {
 		return outcome{status: notLeader}, nil
 	}
-	if err := g.prove(); err != nil {
+	if err := g.prove(ctx); err != nil {
 		return outcome{status: notLeader}, nil
 	}
 	index := g.fsm.machine.Snapshot().Index()
-	if err := g.raft.VerifyLeader().Error(); err != nil {
+	if err := g.await(ctx, g.raft.VerifyLeader()); err != nil {
 		return outcome{status: notLeader}, nil
 	}
 	return outcome{status: applied, index: index}, nil
 }
 
 // prove makes sure, once a term, that all entries of earlier leaders are applied here.
-func (g *Group) prove() error {
+func (g *Group) prove(ctx context.Context) error {
 	term := g.raft.CurrentTerm()
 	g.mu.Lock()
 	proven := g.provenTerm == term
@@ -304,7 +311,7 @@ func (g *Group) prove() error {
 	if proven {
 		return nil
 	}
-	if err := g.raft.Barrier(raftTimeout).Error(); err != nil {
+	if err := g.await(ctx, g.raft.Barrier(raftTimeout)); err != nil {
 		return err
 	}
 	g.mu.Lock()

@@ -106,12 +106,12 @@ func (g *Group) reviewLoop() {
 
 // step makes one change; false when there is none to make, or it did not succeed.
 func (g *Group) step() bool {
-	if g.prove() != nil { // until then the members may not all be known
+	if g.prove(g.ctx) != nil { // until then the members may not all be known
 		return false
 	}
 	now, peers := g.cfg.Clock.Now(), g.cfg.Peers()
 	if len(peers) > 0 && !slices.ContainsFunc(peers, func(p Peer) bool { return p.ID == g.cfg.Self }) {
-		_ = g.raft.LeadershipTransfer().Error() // this peer was removed; when nobody can take over, the next review tries again
+		_ = g.await(g.ctx, g.raft.LeadershipTransfer()) // this peer was removed; when nobody can take over, the next review tries again
 		return false
 	}
 	servers := g.raft.GetConfiguration().Configuration().Servers
@@ -132,7 +132,7 @@ func (g *Group) step() bool {
 	default:
 		return false
 	}
-	if err := future.Error(); err != nil {
+	if err := g.await(g.ctx, future); err != nil {
 		g.cfg.Logger.Warn("change the voters", "peer", next.id, "change", string(next.what), "err", err)
 		return false
 	}

@@ -2,7 +2,6 @@ package gossip
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -177,7 +176,10 @@ func (g *Gossip) Forget(id string) {
 
 // Stop tells the others that this peer goes, so that they need not find out, and stops listening.
 func (g *Gossip) Stop() error {
-	return errors.Join(g.list.Leave(leaveTimeout), g.list.Shutdown())
+	if err := g.list.Leave(leaveTimeout); err != nil {
+		g.cfg.Logger.Debug("say goodbye", "err", err) // whoever has not heard it will notice
+	}
+	return g.list.Shutdown()
 }
 
 // Kill stops at once, as a crash would.

@@ -15,15 +15,18 @@ import (
 type Credentials struct {
 	identity atomic.Pointer[Identity]
 	clock    clock.Clock
-	refused  func(id string) bool
+	refused  func(id, protocol string) bool
 }
 
-// NewCredentials starts with an identity. refused tells which ids are no members any more.
-func NewCredentials(identity *Identity, c clock.Clock, refused func(id string) bool) *Credentials {
+// NewCredentials starts with an identity. refused tells which ids are no members any more, for a protocol (ALPN name).
+func NewCredentials(identity *Identity, c clock.Clock, refused func(id, protocol string) bool) *Credentials {
 	creds := &Credentials{clock: c, refused: refused}
 	creds.identity.Store(identity)
 	return creds
 }
+
+// AllMembers refuses nobody, for tools that do not know who was removed.
+func AllMembers(_, _ string) bool { return false }
 
 // Identity is the present one.
 func (c *Credentials) Identity() *Identity { return c.identity.Load() }
@@ -82,10 +85,10 @@ func (c *Credentials) verify(s tls.ConnectionState, id string, usage x509.ExtKey
 	if s.NegotiatedProtocol == "" {
 		return errs.New(errs.Unauthenticated, "no protocol was agreed on")
 	}
-	return c.check(s.PeerCertificates, id, usage)
+	return c.check(s.PeerCertificates, id, s.NegotiatedProtocol, usage)
 }
 
-func (c *Credentials) check(chain []*x509.Certificate, id string, usage x509.ExtKeyUsage) error {
+func (c *Credentials) check(chain []*x509.Certificate, id, protocol string, usage x509.ExtKeyUsage) error {
 	if len(chain) == 0 {
 		return errs.New(errs.Unauthenticated, "no certificate was shown")
 	}
@@ -98,7 +101,7 @@ func (c *Credentials) check(chain []*x509.Certificate, id string, usage x509.Ext
 		return errs.New(errs.Unauthenticated, "certificate of %q: %w", got, err)
 	case id != "" && got != id:
 		return errs.New(errs.Unauthenticated, "the certificate is of %q, not of %q", got, id)
-	case c.refused(got):
+	case c.refused(got, protocol):
 		return errs.New(errs.Unauthenticated, "%q is no member any more", got)
 	}
 	return nil
@@ -113,7 +116,7 @@ func Stranger(fingerprint [32]byte, clk clock.Clock) *tls.Config {
 		VerifyConnection: func(s tls.ConnectionState) error {
 			for _, cert := range s.PeerCertificates {
 				if cert.IsCA && Fingerprint(cert.Raw) == fingerprint {
-					known := NewCredentials(&Identity{ca: cert}, clk, func(string) bool { return false })
+					known := NewCredentials(&Identity{ca: cert}, clk, AllMembers)
 					return known.verify(s, "", x509.ExtKeyUsageServerAuth)
 				}
 			}

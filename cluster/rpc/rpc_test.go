@@ -68,7 +68,7 @@ func credentials(t testing.TB, ca *pki.Authority, id string) *pki.Credentials {
 	t.Helper()
 	identity, err := ca.Peer(id, nil, time.Now())
 	must(t, err)
-	return pki.NewCredentials(identity, clock.System{}, func(string) bool { return false })
+	return pki.NewCredentials(identity, clock.System{}, pki.AllMembers)
 }
 
 func must(t testing.TB, err error) {
@@ -355,7 +355,7 @@ func TestStrangers(t *testing.T) {
 	}{
 		{"no certificate", none},
 		{"another CA", insecure(credentials(t, other, "a"))},
-		{"expired", insecure(pki.NewCredentials(expired, clock.System{}, func(string) bool { return false }))},
+		{"expired", insecure(pki.NewCredentials(expired, clock.System{}, pki.AllMembers))},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := c.config.Clone()
