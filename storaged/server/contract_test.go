@@ -74,7 +74,7 @@ func newCaller(t testing.TB, find func(string) (peerapi.Device, bool)) rpc.Calle
 		if err != nil {
 			t.Fatal(err)
 		}
-		return pki.NewCredentials(identity, clock.System{}, func(string) bool { return false })
+		return pki.NewCredentials(identity, clock.System{}, pki.AllMembers)
 	}
 	s := rpc.NewServer("p1", log)
 	peerapi.Serve(s, find)

@@ -218,11 +218,20 @@ func watch(t *testing.T, s state.Store) {
 	put(t, s, "case/old", "0")
 	var after state.Index
 	must(t, s.View(deadline(t), func(r state.Reader) error { after = r.Index(); return nil }))
-	go func() {
-		put(t, s, "case/a", "1", "case/b", "2")
-		put(t, s, "elsewhere/x", "9")
-		must(t, s.Update(deadline(t), func(w state.Writer) error { w.Delete("case/a"); w.Put("case/c", []byte("3")); return nil }))
-	}()
+	var writer sync.WaitGroup
+	defer writer.Wait()
+	ctx := deadline(t)
+	writer.Go(func() {
+		for _, fn := range []func(w state.Writer){
+			func(w state.Writer) { w.Put("case/a", []byte("1")); w.Put("case/b", []byte("2")) },
+			func(w state.Writer) { w.Put("elsewhere/x", []byte("9")) },
+			func(w state.Writer) { w.Delete("case/a"); w.Put("case/c", []byte("3")) },
+		} {
+			if err := s.Update(ctx, func(w state.Writer) error { fn(w); return nil }); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	var got []string
 	last := after
 	for e, err := range s.Watch(deadline(t), "case/", after) {
