@@ -15,9 +15,11 @@ import (
 
 // Parts that belong to no object any more are deleted later, by whichever proxy comes to it. What is to be looked at is the name of an (empty) object:
 //
-//	DUE 00 ACCOUNT 00 CONTAINER 00 UPLOAD 00 KEY      DUE: 16 hex digits of nanoseconds since 1970
+//	DUE REASON 00 ACCOUNT 00 CONTAINER 00 UPLOAD 00 KEY      DUE: 16 hex digits of nanoseconds since 1970; REASON: one letter
 //
 // An entry says "look", not "delete": what the upload's object is at that time decides. So an entry too many does no harm, and neither do two proxies at the same one.
+// Of an upload that was completed, the entry is there for the parts that the object is not made of. Should the object be another by then, somebody may still be
+// reading it: it is looked at again later.
 const (
 	reapContainer = "reap"
 	reapPolicy    = "" // the default
@@ -27,14 +29,22 @@ const (
 	graceEnded = 10 * time.Minute
 	// sweepInterval is how often the queue is looked at.
 	sweepInterval = time.Minute
-	sweepPage     = 200
+
+	reasonCompleted = "c"
+	reasonAborted   = "a"
+	reasonReplaced  = "r"
+	sweepPage       = 200
 	// scanInterval is how often all parts are looked at, for those whose entry was lost in a crash.
 	scanInterval = 24 * time.Hour
 )
 
 // reapLater makes sure that the parts of an upload are looked at.
-func (c *Core) reapLater(ctx context.Context, ref Ref, id string, grace time.Duration) error {
-	name := strings.Join([]string{fmt.Sprintf("%016x", c.time.Now().Add(grace).UnixNano()), ref.Account, ref.Container, id, ref.Object}, nul)
+func (c *Core) reapLater(ctx context.Context, ref Ref, id, reason string) error {
+	grace := graceEnded
+	if reason == reasonReplaced {
+		grace = graceReplaced
+	}
+	name := strings.Join([]string{fmt.Sprintf("%016x", c.time.Now().Add(grace).UnixNano()) + reason, ref.Account, ref.Container, id, ref.Object}, nul)
 	at := Ref{uploadAccount, reapContainer, name}
 	_, err := c.Put(ctx, at, PutRequest{})
 	if IsNoContainer(err) {
@@ -55,7 +65,7 @@ func (c *Core) giveUp(ctx context.Context, w *write, old []ended) {
 		}
 		seen = r.upload
 		k := w.r.key
-		if err := c.reapLater(ctx, Ref{k.Account, k.Container, k.Object}, r.upload, graceReplaced); err != nil {
+		if err := c.reapLater(ctx, Ref{k.Account, k.Container, k.Object}, r.upload, reasonReplaced); err != nil {
 			c.logger.LogAttrs(ctx, slog.LevelWarn, "replaced parts are not queued for deletion", slog.String("upload", r.upload), slog.Any("error", err))
 		}
 	}
@@ -104,11 +114,11 @@ func (c *Core) Sweep(ctx context.Context) (int, error) {
 		}
 		for _, e := range page.Entries {
 			field := strings.SplitN(e.Name, nul, 5)
-			if len(field) != 5 {
+			if len(field) != 5 || len(field[0]) != 17 {
 				last = errs.New(errs.Corrupt, "reap entry %q", e.Name)
 				continue
 			}
-			err := c.reap(ctx, Ref{field[1], field[2], field[4]}, field[3])
+			err := c.reap(ctx, Ref{field[1], field[2], field[4]}, field[3], field[0][16:])
 			if err == nil {
 				err = c.Delete(ctx, Ref{uploadAccount, reapContainer, e.Name}, nil)
 			}
@@ -127,7 +137,7 @@ func (c *Core) Sweep(ctx context.Context) (int, error) {
 }
 
 // reap deletes an upload's parts, but for those that its object is made of. An upload under way keeps all.
-func (c *Core) reap(ctx context.Context, ref Ref, id string) error {
+func (c *Core) reap(ctx context.Context, ref Ref, id, reason string) error {
 	err := c.underWay(ctx, ref, id)
 	if err == nil {
 		return nil
@@ -135,11 +145,12 @@ func (c *Core) reap(ctx context.Context, ref Ref, id string) error {
 	if !errs.Is(err, errs.NotFound) {
 		return err
 	}
-	needed := map[string]bool{}
+	needed, current := map[string]bool{}, false
 	o, err := c.Open(ctx, ref, OpenOptions{})
 	switch {
 	case err == nil:
 		if o.Info.Upload == id && o.Manifest != nil {
+			current = true
 			for _, s := range o.Manifest.Segments {
 				needed[s.Object] = true
 			}
@@ -147,6 +158,9 @@ func (c *Core) reap(ctx context.Context, ref Ref, id string) error {
 		_ = o.Close() // it was read
 	case !errs.Is(err, errs.NotFound):
 		return err
+	}
+	if !current && reason == reasonCompleted {
+		return c.reapLater(ctx, ref, id, reasonReplaced)
 	}
 	var names []string
 	err = c.storedParts(ctx, ref, id, 0, func(p storedPart) bool {
@@ -228,5 +242,5 @@ func (c *Core) reapOld(ctx context.Context, ref Ref, id string) error {
 	if err != nil && !errs.Is(err, errs.NotFound) {
 		return err
 	}
-	return c.reapLater(ctx, ref, id, graceReplaced)
+	return c.reapLater(ctx, ref, id, reasonReplaced)
 }

@@ -157,14 +157,11 @@ func (c *Core) decide(ctx context.Context, w *write, d decision) (peerapi.Record
 		}
 		rec, b, refusal := d.propose(current)
 		if refusal != nil {
-			_, _, err := c.affirm(ctx, w, rd, current)
-			if err == nil {
-				return peerapi.Record{}, refusal
+			again, err := c.refuse(ctx, w, rd, current, refusal, try)
+			if again {
+				continue
 			}
-			if !errors.Is(err, errRefused) || !c.anew(ctx, try) {
-				return peerapi.Record{}, unavailable(err)
-			}
-			continue
+			return peerapi.Record{}, err
 		}
 		if again, ok := b.(*copyBody); ok {
 			again.round = rd
@@ -192,6 +189,18 @@ func (c *Core) decide(ctx context.Context, w *write, d decision) (peerapi.Record
 			return rec, errs.New(errs.Unavailable, "others write %s too often to decide on it", w.r.key.Object)
 		}
 	}
+}
+
+// refuse answers a change that is not to be made, once what there is has been chosen; again when another round came in between.
+func (c *Core) refuse(ctx context.Context, w *write, rd *round, current *peerapi.Record, refusal error, try int) (again bool, err error) {
+	_, _, err = c.affirm(ctx, w, rd, current)
+	switch {
+	case err == nil:
+		return false, refusal
+	case errors.Is(err, errRefused) && c.anew(ctx, try):
+		return true, nil
+	}
+	return false, unavailable(err)
 }
 
 // standIn leaves a copy of what was decided with the handoffs that stand in for primaries. They add to the durability, and never count.

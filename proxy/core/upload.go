@@ -324,7 +324,7 @@ func (c *Core) CompleteUpload(ctx context.Context, ref Ref, id string, cu Comple
 	}
 	if info, done, err := c.completed(ctx, ref, id, cu); done || err != nil {
 		if done && err == nil {
-			err = c.endUpload(ctx, ref, id)
+			err = c.endUpload(ctx, ref, id, reasonCompleted)
 		}
 		return info, err
 	}
@@ -346,7 +346,7 @@ func (c *Core) CompleteUpload(ctx context.Context, ref Ref, id string, cu Comple
 		return Info{}, err
 	}
 	info.Upload = id
-	return info, c.endUpload(ctx, ref, id)
+	return info, c.endUpload(ctx, ref, id, reasonCompleted)
 }
 
 // completed tells whether the object is already what this completion would make of it.
@@ -413,8 +413,8 @@ func (p Part) checksum(system map[string]string) string {
 }
 
 // endUpload forgets an upload, and sees to its parts that belong to no object.
-func (c *Core) endUpload(ctx context.Context, ref Ref, id string) error {
-	if err := c.reapLater(ctx, ref, id, graceEnded); err != nil {
+func (c *Core) endUpload(ctx context.Context, ref Ref, id, reason string) error {
+	if err := c.reapLater(ctx, ref, id, reason); err != nil {
 		return err
 	}
 	err := c.Delete(ctx, uploadRef(ref, id), nil)
@@ -429,7 +429,7 @@ func (c *Core) AbortUpload(ctx context.Context, ref Ref, id string) error {
 	if err := c.underWay(ctx, ref, id); err != nil {
 		return err
 	}
-	return c.endUpload(ctx, ref, id)
+	return c.endUpload(ctx, ref, id, reasonAborted)
 }
 
 // endUploads ends all uploads of a container that is gone.
@@ -448,7 +448,7 @@ func (c *Core) endUploads(ctx context.Context, account, container string) error 
 		}
 		for _, e := range page.Entries {
 			i := strings.LastIndex(e.Name, nul)
-			if err := c.endUpload(ctx, Ref{account, container, e.Name[len(uploadPrefix):i]}, e.Name[i+1:]); err != nil {
+			if err := c.endUpload(ctx, Ref{account, container, e.Name[len(uploadPrefix):i]}, e.Name[i+1:], reasonAborted); err != nil {
 				return err
 			}
 		}
