@@ -18,7 +18,10 @@ import (
 
 	"henge/cluster"
 	"henge/cluster/state"
+	"henge/internal/clock"
 	"henge/internal/limits"
+	"henge/internal/vfs"
+	"henge/storaged/engine"
 )
 
 // quiet is the logger of tools that say what they have to say themselves.
@@ -203,6 +206,27 @@ func newTokenCommand() *cobra.Command {
 	t.flags(cmd)
 	cmd.Flags().DurationVar(&valid, "valid", time.Hour, "for how long it can be used, once")
 	return cmd
+}
+
+func newRebuildCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rebuild-index DEVICE-DIRECTORY...",
+		Short: "Make the index of devices anew from nothing but their data; the peer must not be running",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var wrong []error
+			for _, dir := range args {
+				found, err := engine.Rebuild(cmd.Context(), engine.Config{FS: vfs.OS{}, Dir: dir, Clock: clock.System{}, Logger: quiet})
+				if err != nil {
+					wrong = append(wrong, fmt.Errorf("%s: %w", dir, err))
+					continue
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %d objects in %d segments; %d data files that no record named, %d of them taken in again; %d set aside\n", dir, found.Objects,
+					found.Segments, found.Files, found.Restored, found.Quarantine)
+			}
+			return errors.Join(wrong...)
+		},
+	}
 }
 
 func newConfigCommand() *cobra.Command {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"henge/internal/limits"
@@ -93,6 +94,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		r.Body = &body{ReadCloser: r.Body, control: a.control}
 	}
 	defer func() { s.finish(a, r, id, start, recover()) }()
+	if r.ContentLength == 0 && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		// net/http leaves the 100 out when there is no body. botocore then takes the status of this answer for that of the next request on the connection.
+		a.WriteHeader(http.StatusContinue)
+	}
 	if n := headerCount(r.Header); n > limits.HeaderCountMax {
 		s.cfg.Refuse(a, r, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("%d headers; at most %d are taken", n, limits.HeaderCountMax))
 		return

@@ -57,6 +57,23 @@ func TestServe_GivesEachRequestAnID(t *testing.T) {
 	}
 }
 
+func TestServe_SaysContinueAlsoWhenThereIsNoBody(t *testing.T) {
+	addr := start(t, Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) })})
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "PUT /o HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n")
+	from := bufio.NewReader(conn)
+	for _, want := range []int{http.StatusContinue, http.StatusCreated} {
+		resp, err := http.ReadResponse(from, nil)
+		if err != nil || resp.StatusCode != want {
+			t.Fatalf("%v, %v; want %d", resp, err, want)
+		}
+	}
+}
+
 func TestServe_RefusesTooManyHeaders(t *testing.T) {
 	addr := start(t, Config{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("handled") })})
 	conn, err := net.Dial("tcp", addr)
