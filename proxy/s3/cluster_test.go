@@ -51,7 +51,7 @@ func (r ringOf) Handoffs(p ring.Partition) iter.Seq[peerapi.Target] {
 }
 
 // newClusterWorld is a world whose store is the real one, over storage peers in this process.
-func newClusterWorld(t testing.TB) (*world, *servertest.Cluster) {
+func newClusterWorld(t testing.TB) (*world, *servertest.Cluster, core.Service) {
 	t.Helper()
 	peers := servertest.NewCluster(t, 4, 1)
 	service, err := core.New(core.Config{Rings: ringOf{peers}, Devices: peers, Clock: clock.NewHybrid(clock.System{}, 1)})
@@ -70,12 +70,41 @@ func newClusterWorld(t testing.TB) (*world, *servertest.Cluster) {
 	}))
 	t.Cleanup(w.server.Close)
 	w.client = w.clientOf("member")
-	return w, peers
+	return w, peers, service
+}
+
+// What Swift makes of segments reads as one object here: its size is that of the segments, and so are its bytes.
+func TestCluster_DynamicLargeObjects(t *testing.T) {
+	w, _, service := newClusterWorld(t)
+	ctx := t.Context()
+	for _, b := range []string{"bucket", "the segments"} {
+		if _, err := service.PutContainer(ctx, testAccount, b, core.PutContainer{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put := func(bucket, key, body string, m core.Metadata) {
+		t.Helper()
+		if _, err := service.Put(ctx, core.Ref{Account: testAccount, Container: bucket, Object: key}, core.PutRequest{Body: strings.NewReader(body), Size: int64(len(body)), Metadata: m}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("the segments", "ö/1", "hello ", core.Metadata{})
+	put("the segments", "ö/2", "world", core.Metadata{})
+	put("bucket", "dlo", "", core.Metadata{Kind: peerapi.KindDLO, Meta: map[string]string{"x-object-manifest": "the%20segments/%C3%B6/"}})
+	for method, want := range map[string]string{"GET": "hello world", "HEAD": ""} {
+		a := w.call(method, "/bucket/dlo", "")
+		if a.status != 200 || a.body != want || a.header.Get("Content-Length") != "11" || a.header.Get("ETag") == `"d41d8cd98f00b204e9800998ecf8427e"` {
+			t.Errorf("%s: %d %q %v", method, a.status, a.body, a.header)
+		}
+	}
+	if a := w.call("GET", "/bucket/dlo", "", "Range", "bytes=4-7"); a.body != "o wo" {
+		t.Errorf("range over two segments: %q", a.body)
+	}
 }
 
 // A day in the life of a bucket on real storage peers, one of which dies in the midst.
 func TestCluster_Story(t *testing.T) {
-	w, peers := newClusterWorld(t)
+	w, peers, _ := newClusterWorld(t)
 	ctx, b := t.Context(), aws.String("bucket")
 	if _, err := w.client.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: b}); err != nil {
 		t.Fatal(err)
