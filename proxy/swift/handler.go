@@ -129,6 +129,9 @@ func (q *request) route() error {
 		return err
 	}
 	q.cors()
+	if handled, err := q.web(); handled || err != nil {
+		return err
+	}
 	switch {
 	case q.r.Method == http.MethodOptions:
 		return q.options()

@@ -80,6 +80,7 @@ func (h *Handler) capabilities() object {
 		"account_quotas":   object{},
 		"container_quotas": object{},
 		"crossdomain":      object{},
+		"staticweb":        object{},
 		"formpost":         object{"allowed_digests": []string{"sha1", "sha256", "sha512"}},
 		"bulk_delete":      object{"max_deletes_per_request": limits.BulkDeleteMax, "max_failed_deletes": bulkFailuresMax},
 		"bulk_upload":      object{"max_containers_per_extraction": limits.BulkDeleteMax, "max_failed_extractions": bulkFailuresMax},
