@@ -110,6 +110,9 @@ func (k *Keyring) Seal(ctx context.Context, c Claims) (string, error) {
 			set, err = k.load(ctx)
 		}
 	}
+	if err == nil && len(set.keys) == 0 {
+		err = errs.New(errs.Unavailable, "there is no token key")
+	}
 	if err != nil {
 		return "", err
 	}
