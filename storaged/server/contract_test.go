@@ -14,6 +14,7 @@ import (
 	"henge/internal/vfs"
 	"henge/storaged/engine"
 	"henge/storaged/engine/memory"
+	"henge/storaged/listing"
 	"henge/storaged/peerapi"
 	"henge/storaged/peerapi/peerapitest"
 	"henge/storaged/server"
@@ -24,7 +25,8 @@ func newServer(t testing.TB, open func(dir string) (engine.Engine, error)) *serv
 	t.Helper()
 	s, err := server.New(server.Config{
 		Self: "p1", Devices: map[string]string{"d1": t.TempDir()}, Clock: clock.System{}, Log: slog.New(slog.DiscardHandler),
-		Open: func(_, dir string) (engine.Engine, error) { return open(dir) },
+		Open:    func(_, dir string) (engine.Engine, error) { return open(dir) },
+		Listing: listing.Config{NoTreeSync: true},
 		Connect: func(s *server.Server) peerapi.Devices {
 			return server.NewDevices("p1", s.Local, nil, func(string) bool { return false })
 		},

@@ -48,6 +48,7 @@ func Run(t *testing.T, make func(t *testing.T) Bed) {
 		"Usage":               testUsage,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			test(t, &suite{T: t, Bed: make(t), ctx: t.Context()})
 		})
 	}
