@@ -49,7 +49,7 @@ func TestRingFile_RoundTrip(t *testing.T) {
 }
 
 func TestRingFile_FourBytesAboveSixtyFiveThousandDevices(t *testing.T) {
-	b, err := NewBuilder(Config{Power: 15, Replicas: 3})
+	b, err := NewBuilder(Config{Power: 8, Replicas: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

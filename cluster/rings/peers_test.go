@@ -2,14 +2,17 @@ package rings
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"henge/cluster"
+	"henge/internal/limits"
 	"henge/ring"
 )
 
@@ -57,6 +60,15 @@ func threePeers(t *testing.T) []*cluster.Node {
 	return nodes
 }
 
+// noise is a note that does not compress, so that the ring gets large with few partitions.
+func noise() string {
+	var b strings.Builder
+	for b.Len() < 900 {
+		b.WriteString(rand.Text())
+	}
+	return b.String()
+}
+
 func freePort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "0.0.0.0:0")
@@ -77,12 +89,12 @@ func TestBook_EveryPeerGetsTheNewRing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	store := nodes[2].State()
-	b, err := ring.NewBuilder(ring.Config{Power: 17, Replicas: 3, MinPartHours: 1})
+	b, err := ring.NewBuilder(ring.Config{Power: 8, Replicas: 3, MinPartHours: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 1000 {
-		if _, err := b.Add(ring.Device{Region: 1, Zone: i % 5, Peer: fmt.Sprint("host-", i%100), Name: fmt.Sprint("d", i/100), Weight: 100}); err != nil {
+		if _, err := b.Add(ring.Device{Region: 1, Zone: i % 5, Peer: fmt.Sprint("host-", i%100), Name: fmt.Sprint("d", i/100), Weight: 100, Meta: noise()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -99,6 +111,9 @@ func TestBook_EveryPeerGetsTheNewRing(t *testing.T) {
 	want, err := b.Ring()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if raw, err := encodeRing(Object, b); err != nil || 2*len(raw) <= limits.RPCMessageBytesMax {
+		t.Fatalf("the ring has only %d bytes: %v", len(raw), err)
 	}
 	for i, book := range books {
 		await(t, book, fmt.Sprintf("the ring at peer %d", i), func() bool { r := book.Object(0); return r != nil && r.Digest() == want.Digest() })
