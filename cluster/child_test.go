@@ -89,79 +89,98 @@ func childMain(text string) error {
 	select {}
 }
 
-// A real kill -9 of the leader's process amid a thousand updates: what was acknowledged is there afterwards, each once.
-func TestKillMinus9_LosesNothingAcknowledged(t *testing.T) {
-	c := newCircle(t)
-	const each = 334
-	var mu sync.Mutex
-	acknowledged, leading, done := map[int]int{}, 0, map[int]bool{}
-	children := map[int]*exec.Cmd{}
-	read := func(what func() bool) func() bool {
-		return func() bool { mu.Lock(); defer mu.Unlock(); return what() }
-	}
-	ready := map[int]bool{}
-	var readers sync.WaitGroup
-	launch := func(i int, token string) {
-		cfg := c.config(i)
-		cfg.Logger = nil
-		text, err := json.Marshal(childPeer{cfg, token, each})
-		must(t, err)
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childEnv+"="+string(text))
-		_, err = cmd.StdinPipe() // closed when this process ends, however it does
-		must(t, err)
-		out, err := cmd.StdoutPipe()
-		must(t, err)
-		must(t, cmd.Start())
-		children[i] = cmd
-		readers.Go(func() {
-			for lines := bufio.NewScanner(out); lines.Scan(); {
-				mu.Lock()
-				switch line := lines.Text(); {
-				case line == "ack":
-					acknowledged[i]++
-				case line == "leading":
-					leading = i
-				case line == "ready":
-					ready[i] = true
-				case line == "done":
-					done[i] = true
-				case strings.HasPrefix(line, "error"):
-					t.Errorf("p%d: %s", i, line)
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	t.Cleanup(func() {
-		for _, cmd := range children {
+// crowd is a few peers as processes, and what they have printed.
+type crowd struct {
+	c         *circle
+	processes map[int]*exec.Cmd
+	readers   sync.WaitGroup
+
+	mu           sync.Mutex // guards the fields below
+	acknowledged map[int]int
+	said         map[string]bool // "ready 1", "done 2"
+	leading      int
+}
+
+func newCrowd(c *circle) *crowd {
+	w := &crowd{c: c, processes: map[int]*exec.Cmd{}, acknowledged: map[int]int{}, said: map[string]bool{}}
+	c.t.Cleanup(func() {
+		for _, cmd := range w.processes {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
 		}
-		readers.Wait()
+		w.readers.Wait()
 	})
+	return w
+}
+
+func (w *crowd) launch(i int, token string, updates int) {
+	cfg := w.c.config(i)
+	text, err := json.Marshal(childPeer{cfg, token, updates})
+	must(w.c.t, err)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	_, err = cmd.StdinPipe() // closed when this process ends, however it does
+	must(w.c.t, err)
+	out, err := cmd.StdoutPipe()
+	must(w.c.t, err)
+	must(w.c.t, cmd.Start())
+	w.processes[i] = cmd
+	w.readers.Go(func() {
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			w.note(i, lines.Text())
+		}
+	})
+}
+
+func (w *crowd) note(i int, line string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case line == "ack":
+		w.acknowledged[i]++
+	case line == "leading":
+		w.leading = i
+	case strings.HasPrefix(line, "error"):
+		w.c.t.Errorf("p%d: %s", i, line)
+	default:
+		w.said[fmt.Sprint(line, " ", i)] = true
+	}
+}
+
+func (w *crowd) wait(what string, is func() bool) {
+	w.c.t.Helper()
+	eventually(w.c.t, what, func() bool { w.mu.Lock(); defer w.mu.Unlock(); return is() })
+}
+
+// A real kill -9 of the leader's process amid a thousand updates: what was acknowledged is there afterwards, each once.
+func TestKillMinus9_LosesNothingAcknowledged(t *testing.T) {
+	c := newCircle(t)
+	w := newCrowd(c)
+	const each = 334
 	admin := func(i int) *AdminConn {
 		a, err := DialAdmin(t.Context(), AdminFile(c.config(1).Dir), fmt.Sprintf("%s:%d", c.address(i), c.rpc))
 		must(t, err)
 		return a
 	}
-	launch(1, "")
-	eventually(t, "the first peer is ready", read(func() bool { return ready[1] }))
+	w.launch(1, "", each)
+	w.wait("the first peer is ready", func() bool { return w.said["ready 1"] })
 	a := admin(1)
 	for i := 2; i <= 3; i++ {
 		token, err := a.CreateJoinToken(t.Context(), time.Minute)
 		must(t, err)
-		launch(i, token)
+		w.launch(i, token, each)
 	}
 	a.Close()
-	eventually(t, "three hundred updates are acknowledged", read(func() bool {
-		return leading > 0 && acknowledged[1]+acknowledged[2]+acknowledged[3] >= 300
-	}))
-	must(t, children[leading].Process.Kill())
-	_ = children[leading].Wait()
-	eventually(t, "the others are done", read(func() bool { return len(done) >= 2 }))
-
-	a = admin(leading%3 + 1)
+	w.wait("three hundred updates are acknowledged", func() bool {
+		return w.leading > 0 && w.acknowledged[1]+w.acknowledged[2]+w.acknowledged[3] >= 300
+	})
+	killed := w.leading
+	must(t, w.processes[killed].Process.Kill())
+	_ = w.processes[killed].Wait()
+	w.wait("the others are done", func() bool {
+		return w.said[fmt.Sprint("done ", killed%3+1)] && w.said[fmt.Sprint("done ", (killed+1)%3+1)]
+	})
+	a = admin(killed%3 + 1)
 	defer a.Close()
 	must(t, a.State().Barrier(t.Context()))
 	must(t, a.State().View(t.Context(), func(r state.Reader) error {
@@ -172,11 +191,11 @@ func TestKillMinus9_LosesNothingAcknowledged(t *testing.T) {
 			for range r.Scan(fmt.Sprintf("step/p%d/", i)) {
 				steps++
 			}
-			mu.Lock()
-			acked := acknowledged[i]
-			mu.Unlock()
+			w.mu.Lock()
+			acked := w.acknowledged[i]
+			w.mu.Unlock()
 			// The one that was killed may have had one more under way.
-			if sum != steps || sum < acked || sum > acked && (i != leading || sum > acked+1) {
+			if sum != steps || sum < acked || sum > acked && (i != killed || sum > acked+1) {
 				t.Errorf("p%d: %d acknowledged, %d counted, %d steps", i, acked, sum, steps)
 			}
 		}
