@@ -202,7 +202,8 @@ func (q *request) objectHeaders(c *content) error {
 	if info.DeleteAt != 0 {
 		q.header("X-Delete-At", strconv.FormatInt(info.DeleteAt, 10))
 	}
-	if info.Kind == peerapi.KindSLO {
+	if info.Kind == peerapi.KindSLO || info.Kind == peerapi.KindMultipart {
+		// Of what S3 uploaded in parts too: clients take the ETag for the MD5 of the bytes unless this is there, and refuse the download.
 		q.header("X-Static-Large-Object", "True")
 		if v := info.System[sysManifestETag]; v != "" {
 			q.header("X-Manifest-Etag", v)

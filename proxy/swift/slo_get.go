@@ -127,7 +127,7 @@ func (q *request) collectSegments(ctx context.Context, s *core.Segment, depth in
 	if err := o.Close(); err != nil {
 		return err
 	}
-	if depth == 0 && kind != peerapi.KindSLO {
+	if depth == 0 && kind != peerapi.KindSLO && kind != peerapi.KindMultipart {
 		return text(http.StatusBadRequest, "Not an SLO manifest")
 	}
 	if depth > sloDepthMax {
