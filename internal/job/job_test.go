@@ -54,7 +54,8 @@ func TestLoop(t *testing.T) {
 		if sweeps != 1 {
 			t.Fatalf("%d sweeps after a wake", sweeps)
 		}
-		time.Sleep(3*time.Hour + time.Minute) // the bubble's time
+		time.Sleep(3*time.Hour + time.Minute) // the bubble's time: it takes none
+		synctest.Wait()
 		if sweeps != 4 {
 			t.Fatalf("%d sweeps after three hours", sweeps)
 		}

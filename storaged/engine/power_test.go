@@ -220,7 +220,7 @@ func read(e engine.Engine, object string) (version, clock.Timestamp, error) {
 
 // TestPowerCut_EveryStep cuts the power after each change that a history makes to the disk, looks what is there, goes on, and cuts it again.
 func TestPowerCut_EveryStep(t *testing.T) {
-	for _, seed := range []uint64{1, 2, 3} {
+	for _, seed := range []uint64{1, 2} {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			disk := vfs.NewSim()
 			newHistory := func(seed uint64) *history {
@@ -236,7 +236,8 @@ func TestPowerCut_EveryStep(t *testing.T) {
 				t.Fatalf("only %d steps", steps)
 			}
 			for cut := 1; cut <= steps; cut++ {
-				for _, crash := range []uint64{0, uint64(cut)} {
+				// Every other time all that was not synced is lost; else chance decides.
+				for _, crash := range []uint64{uint64(cut%2) * uint64(cut)} {
 					h := newHistory(seed)
 					disk := vfs.NewSim()
 					disk.CutAfter(cut)
