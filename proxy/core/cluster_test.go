@@ -168,3 +168,24 @@ func TestCluster_LinearizableWhilePeersAreKilled(t *testing.T) {
 		histories[i].check(t)
 	}
 }
+
+// Rings of fewer and of more replicas than three.
+func TestCore_OtherReplicaCounts(t *testing.T) {
+	for _, replicas := range []int{1, 2, 4, 5} {
+		t.Run(fmt.Sprint(replicas), func(t *testing.T) {
+			m := newMemory(6)
+			c, err := core.New(core.Config{Rings: m.rings(replicas), Devices: m, Clock: clock.NewHybrid(clock.System{}, 1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			story(t, c, "all well")
+			if replicas >= 4 {
+				m.set("c", true)
+				story(t, c, "one down")
+			}
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
