@@ -279,9 +279,14 @@ func (g *Group) leadAlone() {
 }
 
 func (g *Group) watchLeader(observations <-chan raft.Observation) {
+	said := ""
 	for {
 		select {
 		case <-observations:
+			if leader := g.Leader(); leader != said {
+				g.cfg.Logger.Info("the leader of the replicated state", "leader", leader, "before", said)
+				said = leader
+			}
 			g.mu.Lock()
 			close(g.changed)
 			g.changed = make(chan struct{})
@@ -434,7 +439,7 @@ type peerAddr string
 func (peerAddr) Network() string  { return "henge" }
 func (a peerAddr) String() string { return string(a) }
 
-// raftLogger passes Raft's log lines on; what Raft calls info is debug to an operator.
+// raftLogger passes Raft's log lines on.
 func raftLogger(to *slog.Logger) hclog.Logger {
 	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "raft", Level: hclog.Info, Output: io.Discard})
 	l.RegisterSink(sink{to})
@@ -443,11 +448,8 @@ func raftLogger(to *slog.Logger) hclog.Logger {
 
 type sink struct{ to *slog.Logger }
 
-// Accept is hclog.SinkAdapter's.
+// Accept is hclog.SinkAdapter's. All of it is for debugging: while a peer is away Raft says so several times a second. What an operator
+// needs to know the group says itself.
 func (s sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
-	as := slog.LevelDebug
-	if level >= hclog.Warn {
-		as = slog.LevelInfo // a peer that went away is normal life, and said at length
-	}
-	s.to.Log(context.Background(), as, "raft: "+msg, args...)
+	s.to.Debug("raft: "+msg, append(args, "raft_level", level.String())...)
 }

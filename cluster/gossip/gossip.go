@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"context"
 	"fmt"
 	"log"
 	"log/slog"
@@ -68,6 +67,7 @@ const (
 	deadReclaim      = 30 * time.Second // a peer may come back with its name at another address after this
 	leaveTimeout     = 500 * time.Millisecond
 	announceTimeout  = 500 * time.Millisecond
+	tcpTimeout       = 3 * time.Second // also the longest that a search for dead peers may hold up a shutdown
 )
 
 // Start listens and announces this peer to nobody yet: see Join.
@@ -85,6 +85,7 @@ func Start(cfg Config) (*Gossip, error) {
 	c.ProbeInterval, c.ProbeTimeout, c.GossipInterval, c.PushPullInterval = probeInterval, probeTimeout, gossipInterval, pushPullInterval
 	c.SuspicionMult, c.DeadNodeReclaimTime = suspicionMult, deadReclaim
 	c.Keyring, c.Delegate, c.Events, c.Alive = g.keyring, g, events{g}, g
+	c.TCPTimeout = tcpTimeout
 	c.DNSConfigPath = "" // names are never looked up
 	c.Logger = log.New(lines{cfg.Logger}, "", 0)
 	if g.list, err = memberlist.Create(c); err != nil {
@@ -206,6 +207,9 @@ func (g *Gossip) note(n *memberlist.Node, alive bool) {
 	}
 	g.members[n.Name] = m
 	g.mu.Unlock()
+	if n.Name != g.cfg.Self && before.Alive != alive {
+		g.cfg.Logger.Info("a peer came or went", "peer", n.Name, "address", host, "alive", alive)
+	}
 	g.cfg.Changed()
 }
 
@@ -248,10 +252,6 @@ type lines struct{ to *slog.Logger }
 
 func (l lines) Write(p []byte) (int, error) {
 	text := strings.TrimSpace(string(p))
-	level := slog.LevelDebug
-	if strings.HasPrefix(text, "[ERR]") || strings.HasPrefix(text, "[WARN]") {
-		level = slog.LevelInfo // peers that go away are normal life
-	}
-	l.to.Log(context.Background(), level, "gossip: "+text)
+	l.to.Debug("gossip: " + text) // memberlist repeats itself; note says what matters
 	return len(p), nil
 }
