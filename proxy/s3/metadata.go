@@ -149,7 +149,7 @@ func readsHeader(name string) bool {
 func (c *call) checkHeaders() error {
 	for name, values := range c.r.Header {
 		lower := strings.ToLower(name)
-		if !strings.HasPrefix(lower, "x-amz-") {
+		if !strings.HasPrefix(lower, "x-amz-") || strings.HasPrefix(lower, amzMeta) {
 			continue
 		}
 		switch {

@@ -77,7 +77,8 @@ func TestSecurity_WhatIsNotDoneIsRefused(t *testing.T) {
 	if a := w.call("GET", "/b/k", ""); a.body != "old" {
 		t.Errorf("a refused request changed the object to %q", a.body)
 	}
-	w.want(w.call("PUT", "/b/k", "new", "x-amz-acl", "private", "x-amz-storage-class", "STANDARD", "x-amz-expected-bucket-owner", "project", "x-amz-request-payer", "requester"), 200, "")
+	w.want(w.call("PUT", "/b/k", "new", "x-amz-acl", "private", "x-amz-storage-class", "STANDARD", "x-amz-expected-bucket-owner", "project", "x-amz-request-payer", "requester",
+		"x-amz-meta-server-side-encryption", "a name like another"), 200, "")
 }
 
 // An unknown sub-resource is never taken for none: PUT ?tagging must not overwrite the object.
