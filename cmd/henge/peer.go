@@ -70,6 +70,7 @@ func startPeer(ctx context.Context, cfg config, start peerStart) (p *peer, err e
 		return p, err
 	}
 	p.node.Mux().Handle(methodStatus, p.serveStatus)
+	p.node.Mux().Handle(methodProfile, serveProfile)
 	if err := p.node.Start(ctx); err != nil {
 		return p, fmt.Errorf("start the peer: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -20,12 +21,14 @@ func main() {
 	concurrency := flag.Int("concurrency", 16, "requests under way at once")
 	seconds := flag.Float64("seconds", 5, "how long each load lasts")
 	shapes := flag.String("peers", "1,4", "how many peers, one run each")
+	only := flag.String("only", "", "run only the loads whose name has this in it (and the PUTs before them)")
+	keep := flag.Bool("print-dir", false, "print the data directory, for henge profile")
 	dir := flag.String("dir", "", "where the data goes; empty: the system's temporary directory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	for _, shape := range parseInts(*shapes) {
-		if err := run(ctx, *binary, *dir, shape, *concurrency, time.Duration(*seconds*float64(time.Second))); err != nil {
+		if err := run(ctx, options{*binary, *dir, *only, *keep, shape, *concurrency, time.Duration(*seconds * float64(time.Second))}); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			stop()
 			os.Exit(1)
@@ -49,13 +52,21 @@ func parseInts(list string) []int {
 	return all
 }
 
-func run(ctx context.Context, binary, dir string, peers, concurrency int, length time.Duration) error {
-	data, err := os.MkdirTemp(dir, "henge-bench-")
+// options are one run's.
+type options struct {
+	binary, dir, only  string
+	printDir           bool
+	peers, concurrency int
+	length             time.Duration
+}
+
+func run(ctx context.Context, o options) error {
+	data, err := os.MkdirTemp(o.dir, "henge-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(data)
-	cloud, err := henged.Start(ctx, henged.Options{Binary: binary, Dir: filepath.Join(data, "d"), Peers: peers, Devices: devicesFor(peers)})
+	cloud, err := henged.Start(ctx, henged.Options{Binary: o.binary, Dir: filepath.Join(data, "d"), Peers: o.peers, Devices: devicesFor(o.peers)})
 	if err != nil {
 		return err
 	}
@@ -64,14 +75,22 @@ func run(ctx context.Context, binary, dir string, peers, concurrency int, length
 			fmt.Fprintln(os.Stderr, "bench:", err)
 		}
 	}()
-	fmt.Printf("\n%d peer(s), %d device(s) each, concurrency %d, %v a load\n", peers, devicesFor(peers), concurrency, length)
-	if err := idle(ctx, cloud); err != nil {
-		return err
+	fmt.Printf("\n%d peer(s), %d device(s) each, concurrency %d, %v a load\n", o.peers, devicesFor(o.peers), o.concurrency, o.length)
+	if o.printDir {
+		fmt.Println("data directory:", cloud.Dir)
+	}
+	if o.only == "" {
+		if err := idle(ctx, cloud); err != nil {
+			return err
+		}
 	}
 	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "load\top/s\tMiB/s\tp50 ms\tp99 ms\tCPU ms/op\tKiB written/op\terrors\t")
-	for _, l := range loads(cloud, peers) {
-		r, err := l.measure(ctx, cloud, concurrency, length)
+	for _, l := range loads(cloud, o.peers) {
+		if !strings.Contains(l.name, o.only) && !strings.HasPrefix(l.name, "PUT") {
+			continue
+		}
+		r, err := l.measure(ctx, cloud, o.concurrency, o.length)
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.name, err)
 		}
