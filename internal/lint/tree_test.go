@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -18,6 +19,11 @@ type source struct {
 	lines int
 	set   *token.FileSet
 	file  *ast.File
+}
+
+// simulatesTime tells whether the file runs its tests in a bubble of testing/synctest, where sleeping takes no time.
+func (s source) simulatesTime() bool {
+	return slices.ContainsFunc(s.file.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"testing/synctest"` })
 }
 
 const root = "../.."
