@@ -274,7 +274,7 @@ func cutHistory(t *testing.T, disk *vfs.Sim, h *history) error {
 			return err
 		}
 		h.e = e
-		err = h.run(t.Context(), 25)
+		err = h.run(t.Context(), 18)
 		if errClose := e.Close(); err != nil || errClose != nil {
 			return fmt.Errorf("%w, close: %w", err, errClose)
 		}

@@ -25,7 +25,7 @@ func TestRebuild_FromSegmentsAndDataFiles(t *testing.T) {
 	if err != nil || r.Objects != damagedKeys || r.Quarantine != 0 || r.Segments < 2 || r.Restored != 0 {
 		t.Fatalf("%+v, %v, want %d objects", r, err, damagedKeys)
 	}
-	if lost := survey(t, disk, all, "rebuilt"); lost != 0 {
+	if lost := survey(t, disk, all, "", "rebuilt"); lost != 0 {
 		t.Fatalf("%d objects lost", lost)
 	}
 }
