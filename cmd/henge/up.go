@@ -91,7 +91,7 @@ func prepare(l layout, o upOptions) ([]config, error) {
 			have++
 		}
 		if o.peers != 1 && o.peers != have {
-			return nil, fmt.Errorf("%s was made with %d peers, not %d", l.dir, have, o.peers)
+			return nil, fmt.Errorf("%s was made with %s, not %d", l.dir, count(have, "peer"), o.peers)
 		}
 		o.peers = have
 	}
@@ -240,9 +240,16 @@ func printReady(out io.Writer, l layout, configs []config) {
 	fmt.Fprintln(t, "SERVICE\tADDRESS\tTRY")
 	fmt.Fprintf(t, "identity\t%s\t. %s && openstack token issue\n", c.identityURL(), l.file("openrc"))
 	fmt.Fprintf(t, "object (Swift)\t%s\t. %s && swift upload photos *.jpg\n", c.objectURL(), l.file("openrc"))
-	fmt.Fprintf(t, "object (S3)\t%s\t. %s && aws s3 mb s3://photos\n", c.objectURL(), l.file("aws.env"))
+	fmt.Fprintf(t, "object (S3)\t%s\t. %s && aws --endpoint-url $AWS_ENDPOINT_URL s3 mb s3://photos\n", c.objectURL(), l.file("aws.env"))
 	fmt.Fprintf(t, "metrics\t%s\tcurl %s/healthcheck\n", c.metricsURL(), c.metricsURL())
-	fmt.Fprintf(t, "cluster\t%d peer(s), %d device(s)\thenge status --data-dir %s\n", len(configs), len(configs)*len(c.Devices), l.dir)
+	fmt.Fprintf(t, "cluster\t%s, %s\t%s status --data-dir %s\n", count(len(configs), "peer"), count(len(configs)*len(c.Devices), "device"), os.Args[0], l.dir)
 	t.Flush()
 	fmt.Fprintln(out, "henge is ready")
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
