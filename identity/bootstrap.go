@@ -54,7 +54,7 @@ type Bootstrapped struct {
 }
 
 // Bootstrap makes what a new cloud needs and is not there yet: the domain Default, the projects admin, service and demo, the roles admin, manager,
-// member, reader and _member_ with what they imply, the user admin with the role admin on the project admin, on the project demo, on the domain and on
+// member, reader and _member_ with what they imply, Swift's ResellerAdmin and swiftoperator, the user admin with the role admin on the project admin, on the project demo, on the domain and on
 // the system, a pair of access keys for it, the region, and the services and endpoints given. Endpoints whose URL has changed are brought up to date.
 // One transaction; repeating it, on any peer, changes nothing.
 func Bootstrap(ctx context.Context, store state.Store, cfg BootstrapConfig) (Bootstrapped, error) {
@@ -188,7 +188,7 @@ func (b *bootstrapper) admin() error {
 // an operator took away between roles that both exist stays away.
 func (b *bootstrapper) roles() error {
 	ids := map[string]string{}
-	for _, name := range []string{"reader", "member", "manager", "admin", "_member_"} {
+	for _, name := range []string{"reader", "member", "manager", "admin", "_member_", "ResellerAdmin", "swiftoperator"} {
 		role, there, err := model.Optional(model.Roles.First(b.w, "name", model.Sep+name))
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"henge/cluster/state"
+	"henge/identity/model"
 	"henge/internal/errs"
 )
 
@@ -33,5 +34,21 @@ func TestBootstrap_NoWellKnownPassword(t *testing.T) {
 		if dump(t, store) != "" {
 			t.Errorf("password %q left something behind", password)
 		}
+	}
+}
+
+// The roles that the dialects of the object store ask for are there to be given.
+func TestBootstrap_Roles(t *testing.T) {
+	c := newCloud(t)
+	err := c.store.View(t.Context(), func(r state.Reader) error {
+		for _, name := range []string{"admin", "manager", "member", "reader", "_member_", "ResellerAdmin", "swiftoperator"} {
+			if _, err := model.Roles.First(r, "name", model.Sep+name); err != nil {
+				t.Errorf("role %s: %v", name, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -56,7 +56,7 @@ func (p placement) Object(policy uint8) core.Ring {
 func (p placement) Policies() []core.Policy {
 	var all []core.Policy
 	for _, policy := range p.book.Policies() {
-		shown := core.Policy{Index: uint8(policy.Index), Name: policy.Name, Default: policy.Default, Deprecated: policy.Deprecated}
+		shown := core.Policy{Index: uint8(policy.Index), Name: policy.Name, Aliases: policy.Aliases, Default: policy.Default, Deprecated: policy.Deprecated}
 		if r := p.book.Object(policy.Index); r != nil {
 			shown.Replicas = r.Replicas()
 		}

@@ -3,6 +3,8 @@ package core
 import (
 	"context"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"henge/internal/clock"
@@ -76,9 +78,18 @@ type Ref struct {
 type Policy struct {
 	Index      uint8
 	Name       string
+	Aliases    []string // its other names
 	Default    bool
 	Deprecated bool
 	Replicas   float64
+}
+
+// Names are the policy's name and then its aliases.
+func (p Policy) Names() []string { return append([]string{p.Name}, p.Aliases...) }
+
+// Named tells whether name is the policy's name or one of its aliases, in any case.
+func (p Policy) Named(name string) bool {
+	return slices.ContainsFunc(p.Names(), func(s string) bool { return strings.EqualFold(s, name) })
 }
 
 // AccountInfo describes an account.
@@ -100,7 +111,7 @@ type ContainerInfo struct {
 
 // PutContainer is what PutContainer needs.
 type PutContainer struct {
-	Policy   string // a policy's name; "" is the default (of a container that is there: any)
+	Policy   string // a policy's name or alias; "" is the default (of a container that is there: any)
 	Meta     map[string]string
 	MustMake bool // errs.Exists when it is there already (decided by a quorum; two makers at once may both succeed)
 }

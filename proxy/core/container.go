@@ -130,7 +130,7 @@ func (c *Core) Container(ctx context.Context, account, container string, fresh b
 func (c *Core) choosePolicy(name string, current peerapi.IndexInfo) (uint8, error) {
 	for _, p := range c.rings.Policies() {
 		switch {
-		case name != "" && p.Name != name:
+		case name != "" && !p.Named(name):
 		case current.Exists():
 			if name != "" && p.Index != current.Policy {
 				return 0, errs.New(errs.Conflict, "the container has another storage policy than %s", name)

@@ -501,7 +501,7 @@ func (r memRings) Object(policy uint8) core.Ring {
 	return r.ring
 }
 func (r memRings) Policies() []core.Policy {
-	return []core.Policy{{Index: 0, Name: "gold", Default: true, Replicas: 3}, {Index: 1, Name: "silver", Replicas: 3}}
+	return []core.Policy{{Index: 0, Name: "gold", Default: true, Replicas: 3}, {Index: 1, Name: "silver", Aliases: []string{"argent"}, Replicas: 3}}
 }
 func (r memRings) Secret() ring.Secret { return ring.Secret{1, 2, 3} }
 

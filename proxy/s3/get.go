@@ -1,17 +1,13 @@
 package s3
 
 import (
-	"crypto/md5"
-	"encoding/hex"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"henge/internal/errs"
 	"henge/internal/limits"
 	"henge/proxy/core"
 	"henge/proxy/s3/checksum"
@@ -25,53 +21,15 @@ func (c *call) open(ref core.Ref, headOnly bool) (*core.Object, error) {
 	if err != nil {
 		return nil, c.absent(err, fault.NoSuchKey)
 	}
-	if o.Info.Meta["x-object-manifest"] == "" {
+	if o.Info.Meta[core.ObjectManifest] == "" {
 		return o, nil
 	}
 	defer o.Close()
-	m, err := c.dynamic(o.Info)
+	info, m, err := core.Dynamic(c.ctx(), c.cfg.Core, o.Info)
 	if err != nil {
-		return nil, err
+		return nil, c.absent(err, fault.NoSuchKey)
 	}
-	info, sum := o.Info, md5.New()
-	info.Size = 0
-	for _, s := range m.Segments {
-		info.Size += s.Length
-		_, _ = io.WriteString(sum, s.ETag) // a hash never fails
-	}
-	info.ETag = hex.EncodeToString(sum.Sum(nil))
 	return c.cfg.Core.OpenManifest(c.ctx(), info, m)
-}
-
-// dynamic lists the segments of a dynamic large object.
-func (c *call) dynamic(info core.Info) (core.Manifest, error) {
-	m := core.Manifest{Format: 1}
-	named := info.Meta["x-object-manifest"] // URL-encoded, as Swift keeps it
-	if plain, err := url.PathUnescape(named); err == nil {
-		named = plain
-	}
-	container, prefix, _ := strings.Cut(named, "/")
-	o := core.ListOptions{Prefix: prefix, Limit: limits.ListingMax}
-	for {
-		l, err := c.cfg.Core.ListObjects(c.ctx(), info.Ref.Account, container, o)
-		if errs.Is(err, errs.NotFound) {
-			return m, nil // Swift: no container of segments is no segments
-		}
-		if err != nil {
-			return m, err
-		}
-		for _, e := range l.Entries {
-			m.Segments = append(m.Segments, core.Segment{Account: info.Ref.Account, Container: container, Object: e.Name, ETag: e.ETag,
-				Size: e.Size, Length: e.Size, SLO: e.Kind == peerapi.KindSLO || e.Kind == peerapi.KindMultipart})
-		}
-		if len(m.Segments) > limits.ManifestSegmentsMax {
-			return m, fault.Newf(fault.InvalidRequest, "The large object has more than %d segments.", limits.ManifestSegmentsMax)
-		}
-		if !l.More {
-			return m, nil
-		}
-		o.Marker = l.Next
-	}
 }
 
 // view is what of an object is going to be sent.

@@ -233,7 +233,7 @@ func (q *request) policy() (string, error) {
 		return "", nil
 	}
 	policies := q.h.Core.Policies()
-	i := slices.IndexFunc(policies, func(p core.Policy) bool { return strings.EqualFold(p.Name, name) })
+	i := slices.IndexFunc(policies, func(p core.Policy) bool { return p.Named(name) })
 	switch {
 	case i < 0:
 		return "", text(http.StatusBadRequest, "Invalid X-Storage-Policy '%s'", name)

@@ -37,6 +37,8 @@ func TestContainer_Policies(t *testing.T) {
 	w.ok("PUT", account+"/c", "", 201, "X-Storage-Policy", "Second")
 	w.ok("HEAD", account+"/c", "", 204).wants(t, "X-Storage-Policy", "second")
 	w.ok("PUT", account+"/c", "", 409, "X-Storage-Policy", "standard")
+	w.ok("PUT", account+"/alias", "", 201, "X-Storage-Policy", "PLAN-b")
+	w.ok("HEAD", account+"/alias", "", 204).wants(t, "X-Storage-Policy", "second")
 	w.ok("PUT", account+"/c", "", 202)
 }
 
@@ -153,7 +155,7 @@ func TestMatches_AndFixedPaths(t *testing.T) {
 		t.Errorf("/crossdomain.xml is %s", a.body)
 	}
 	info := w.as("", http.MethodGet, "/info", "", 200)
-	for _, want := range []string{`"max_object_name_length":1024`, `"max_file_size":5368709120`, `"slo":`, `"tempurl":`, `"bulk_delete":`, `"name":"second"`,
+	for _, want := range []string{`"max_object_name_length":1024`, `"max_file_size":5368709120`, `"slo":`, `"tempurl":`, `"bulk_delete":`, `"aliases":"second, plan-b","name":"second"`,
 		`"container_listing_limit":10000`} {
 		if !strings.Contains(info.body, want) {
 			t.Errorf("/info has no %s: %s", want, info.body)

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"henge/internal/limits"
+	"henge/proxy/core"
 )
 
 // healthcheck answers that the proxy listens.
@@ -56,7 +58,7 @@ func (h *Handler) capabilities() object {
 		if p.Deprecated {
 			continue
 		}
-		one := object{"name": p.Name, "aliases": p.Name}
+		one := object{"name": p.Name, "aliases": strings.Join(p.Names(), ", ")}
 		if p.Default {
 			one["default"] = true
 		}
@@ -84,7 +86,7 @@ func (h *Handler) capabilities() object {
 		"formpost":         object{"allowed_digests": []string{"sha1", "sha256", "sha512"}},
 		"bulk_delete":      object{"max_deletes_per_request": limits.BulkDeleteMax, "max_failed_deletes": bulkFailuresMax},
 		"bulk_upload":      object{"max_containers_per_extraction": limits.BulkDeleteMax, "max_failed_extractions": bulkFailuresMax},
-		"dlo":              object{"max_segments": dloSegmentsMax},
+		"dlo":              object{"max_segments": core.DynamicSegmentsMax},
 		"etag_quoter":      object{"enable_by_default": false},
 		"keystoneauth":     object{},
 		"slo": object{"max_manifest_segments": limits.SLOSegmentsMax, "max_manifest_size": limits.ManifestBytesMax, "min_segment_size": 1,

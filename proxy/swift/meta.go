@@ -135,7 +135,7 @@ func (q *request) objectMetadata() (core.Metadata, error) {
 		return m, err
 	}
 	if v, ok := meta["x-object-manifest"]; ok {
-		if _, _, err := parseObjectManifest(v); err != nil {
+		if _, err := parseObjectManifest(v); err != nil {
 			return m, err
 		}
 		m.Kind = peerapi.KindDLO

@@ -3,7 +3,6 @@ package coretest
 import (
 	"context"
 	"maps"
-	"strings"
 	"sync"
 
 	"henge/internal/clock"
@@ -52,7 +51,7 @@ func New(c clock.Clock) *Memory {
 		hybrid: clock.NewHybrid(c, 1),
 		policies: []core.Policy{
 			{Index: 0, Name: "standard", Default: true, Replicas: 3},
-			{Index: 1, Name: "second", Replicas: 3},
+			{Index: 1, Name: "second", Aliases: []string{"plan-b"}, Replicas: 3},
 			{Index: 2, Name: "old", Replicas: 3, Deprecated: true},
 		},
 		accounts: make(map[string]*account),
@@ -189,7 +188,7 @@ func (m *Memory) PutContainer(_ context.Context, acc, name string, p core.PutCon
 	defer m.mu.Unlock()
 	policy := m.policies[0]
 	for _, one := range m.policies {
-		if strings.EqualFold(one.Name, p.Policy) {
+		if one.Named(p.Policy) {
 			policy = one
 		}
 	}
