@@ -106,7 +106,7 @@ func TestRclone_BothDialectsSeeTheSame(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "big"), pattern(12<<20))
 	conf := rcloneConf(t, c)
 	rclone := func(args ...string) string {
-		return client(t, c, dir, append([]string{"rclone", "--config", conf, "--s3-upload-cutoff", "8M", "--swift-chunk-size", "8M"}, args...)...)
+		return client(t, c, dir, append([]string{"rclone", "--config", conf, "--s3-upload-cutoff", "8M"}, args...)...)
 	}
 	for _, way := range []struct{ write, read string }{{"s3", "swift"}, {"swift", "s3"}, {"s3", "s3"}, {"swift", "swift"}} {
 		t.Run(way.write+" to "+way.read, func(t *testing.T) {
@@ -120,6 +120,19 @@ func TestRclone_BothDialectsSeeTheSame(t *testing.T) {
 			rclone("purge", way.read+":"+bucket)
 		})
 	}
+}
+
+func TestLargeObjectsOfSwift_ReadByS3(t *testing.T) {
+	c := sharedCloud(t, 1)
+	dir, back := t.TempDir(), t.TempDir()
+	writeFile(t, filepath.Join(dir, "dynamic"), pattern(7<<20+1))
+	writeFile(t, filepath.Join(dir, "static"), pattern(7<<20+2))
+	client(t, c, dir, "swift", "upload", "-S", "2000000", "swift-to-s3", "dynamic")
+	client(t, c, dir, "swift", "upload", "-S", "2000000", "--use-slo", "swift-to-s3", "static")
+	for _, name := range []string{"dynamic", "static"} {
+		client(t, c, back, "aws", "--endpoint-url", c.Environment["AWS_ENDPOINT_URL"], "s3", "cp", "--only-show-errors", "s3://swift-to-s3/"+name, name)
+	}
+	sameTrees(t, dir, back)
 }
 
 func TestManySmallObjects(t *testing.T) {

@@ -62,6 +62,12 @@ func (q *request) getObject() error {
 	if err != nil {
 		return err
 	}
+	if c.info.Kind == peerapi.KindMultipart && q.query.Get("multipart-manifest") == "get" {
+		// The parts of an S3 upload belong to the object alone: there are no segments that a client could name, or would have to delete.
+		if err := c.show(core.Manifest{}, false); err != nil {
+			return errors.Join(err, c.close())
+		}
+	}
 	return errors.Join(q.serveContent(c), c.close())
 }
 

@@ -29,12 +29,12 @@ func TestMultipartOfS3(t *testing.T) {
 	if _, err := w.core.CompleteUpload(ctx, ref, up.ID, complete); err != nil {
 		t.Fatal(err)
 	}
-	for _, query := range []string{"", "?multipart-manifest=get"} {
-		get := w.ok("GET", account+"/c/big"+query, "", 200)
-		get.wantsBody(t, "hello world")
-		get.wants(t, "Etag", `"0123456789abcdef0123456789abcdef-2"`, "X-Static-Large-Object", "True", "X-Object-Meta-Color", "blue", "Content-Type", "text/x",
-			"S3-Checksum", "-", "X-Manifest-Etag", "-")
-	}
+	get := w.ok("GET", account+"/c/big", "", 200)
+	get.wantsBody(t, "hello world")
+	get.wants(t, "Etag", `"0123456789abcdef0123456789abcdef-2"`, "X-Static-Large-Object", "True", "X-Object-Meta-Color", "blue", "Content-Type", "text/x",
+		"S3-Checksum", "-", "X-Manifest-Etag", "-")
+	// Its parts are nobody else's: rclone asks for the segments before it deletes a large object.
+	w.ok("GET", account+"/c/big?multipart-manifest=get", "", 200).wantsBody(t, "[]")
 	w.ok("GET", account+"/c/big", "", 206, "Range", "bytes=4-7").wantsBody(t, "o wo")
 	list := w.ok("GET", account+"/c?format=json", "", 200).body
 	if !strings.Contains(list, `"hash": "0123456789abcdef0123456789abcdef-2"`) || strings.Contains(list, "slo_etag") {

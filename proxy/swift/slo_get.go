@@ -20,11 +20,16 @@ func (c *content) showManifest(o *core.Object, raw bool) error {
 	if o.Manifest == nil {
 		return errs.New(errs.Corrupt, "the manifest of %s is not there", o.Info.Ref.Object)
 	}
-	b, err := renderManifest(*o.Manifest, raw)
+	return c.show(*o.Manifest, raw)
+}
+
+// show makes c a manifest as a client sees it.
+func (c *content) show(m core.Manifest, raw bool) error {
+	b, err := renderManifest(m, raw)
 	if err != nil {
 		return err
 	}
-	c.manifest, c.size, c.etag, c.ctype = o.Manifest, int64(len(b)), md5Hex(b), "application/json; charset=utf-8"
+	c.manifest, c.size, c.etag, c.ctype = &m, int64(len(b)), md5Hex(b), "application/json; charset=utf-8"
 	c.read = func(_ context.Context, offset, length int64) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(b[offset : offset+length])), nil
 	}
