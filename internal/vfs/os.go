@@ -114,6 +114,25 @@ func (f osFile) Begin(off, n int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
 
+// Direct sets and clears O_DIRECT. Tmpfs, before Linux 6.6, and some network file systems refuse it.
+func (f osFile) Direct(on bool) error {
+	flags := 0 // of those that F_SETFL can change, files here have no other
+	if on {
+		flags = unix.O_DIRECT
+	}
+	err := ignoringEINTR(func() error {
+		_, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, flags)
+		return err
+	})
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		return errs.New(errs.Unsupported, "direct writes to %s: %w", f.Name(), err)
+	case err != nil:
+		return &os.PathError{Op: "fcntl", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
 // Allocate is fallocate.
 func (f osFile) Allocate(size int64) error {
 	err := ignoringEINTR(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })

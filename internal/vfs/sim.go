@@ -20,7 +20,7 @@ var ErrPowerCut = errors.New("the power was cut")
 
 // Op is one change (or read) of a Sim, as fault predicates see it.
 type Op struct {
-	Kind   string // "create", "open", "rename", "remove", "mkdir", "syncdir", "write", "sync", "truncate", "allocate", "read", "begin"
+	Kind   string // "create", "open", "rename", "remove", "mkdir", "syncdir", "write", "sync", "truncate", "allocate", "read", "begin", "direct"
 	Name   string // of the file or folder
 	Offset int64
 	Length int64
@@ -212,7 +212,7 @@ func (c nameChange) apply(names map[string]*node) {
 
 // begin counts a change, and asks the predicate. Call with mu held. torn says that half of the write is to be done all the same.
 func (s *Sim) begin(op Op) (f Fault, err error) {
-	change := op.Kind != "read" && op.Kind != "open" && op.Kind != "begin"
+	change := op.Kind != "read" && op.Kind != "open" && op.Kind != "begin" && op.Kind != "direct"
 	if s.cut {
 		return Fault{}, fmt.Errorf("%s %s: %w", op.Kind, op.Name, ErrPowerCut)
 	}

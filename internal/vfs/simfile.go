@@ -14,6 +14,7 @@ type simFile struct {
 	name     string
 	writable bool
 	closed   bool // guarded by sim.mu
+	direct   bool // guarded by sim.mu
 }
 
 // begin is Sim's, for an open file. Call with sim.mu held.
@@ -50,6 +51,9 @@ func (f *simFile) WriteAt(p []byte, off int64) (int, error) {
 	defer f.sim.mu.Unlock()
 	if !f.writable {
 		return 0, &fs.PathError{Op: "write", Path: f.name, Err: syscall.EBADF}
+	}
+	if f.direct && (!Aligned(p) || off%DirectBytes != 0) {
+		return 0, &fs.PathError{Op: "write", Path: f.name, Err: syscall.EINVAL}
 	}
 	fault, err := f.begin(Op{Kind: "write", Offset: off, Length: int64(len(p))})
 	if err != nil {
@@ -101,6 +105,16 @@ func (f *simFile) Sync() error {
 func (f *simFile) SyncData() error { return f.Sync() }
 
 func (f *simFile) Begin(int64, int64) {}
+
+func (f *simFile) Direct(on bool) error {
+	f.sim.mu.Lock()
+	defer f.sim.mu.Unlock()
+	if _, err := f.begin(Op{Kind: "direct"}); err != nil {
+		return err
+	}
+	f.direct = on
+	return nil
+}
 
 func (f *simFile) Truncate(size int64) error {
 	f.sim.mu.Lock()

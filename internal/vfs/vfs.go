@@ -1,6 +1,9 @@
 package vfs
 
-import "io"
+import (
+	"io"
+	"unsafe"
+)
 
 // FS is a file system. Names are paths with slashes. All methods are safe for concurrent use. Errors are those of package os: errors.Is(err, fs.ErrNotExist),
 // syscall.ENOSPC and so on hold.
@@ -44,10 +47,28 @@ type File interface {
 	Begin(off, n int64)
 	// Truncate sets the size.
 	Truncate(size int64) error
+	// Direct makes WriteAt go past the page cache from now on, or through it again. A direct write's offset, length and memory must be multiples of DirectBytes
+	// (see Aligned), or it fails with EINVAL. It is no more durable than any other. errs.Unsupported where the file system cannot.
+	Direct(on bool) error
 	// Allocate reserves room for the first size bytes; the file's size grows to it, and the new bytes read as zeros. A file system that cannot answers nil.
 	Allocate(size int64) error
 	// Size is the file's size.
 	Size() (int64, error)
+}
+
+// DirectBytes is what direct writes are aligned to: in the file and in memory.
+const DirectBytes = 4096
+
+// Aligned tells whether b may be written directly at an aligned offset.
+func Aligned(b []byte) bool {
+	return len(b)%DirectBytes == 0 && uintptr(unsafe.Pointer(unsafe.SliceData(b)))%DirectBytes == 0
+}
+
+// AlignedBytes makes a slice of n bytes that begins where direct writes may.
+func AlignedBytes(n int) []byte {
+	b := make([]byte, n+DirectBytes)
+	from := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (DirectBytes - 1)
+	return b[from : from+n : from+n]
 }
 
 // Info tells of a file or folder.

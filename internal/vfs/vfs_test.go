@@ -98,6 +98,39 @@ func TestFS_Files(t *testing.T) {
 	})
 }
 
+func TestFS_Direct(t *testing.T) {
+	both(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		f := create(t, fsys, dir+"/a", "")
+		defer f.Close()
+		if err := f.Direct(true); errs.Is(err, errs.Unsupported) {
+			t.Logf("the file system of %s does not write directly", dir)
+			return
+		}
+		b := vfs.AlignedBytes(2 * vfs.DirectBytes)
+		for i := range b {
+			b[i] = byte(i >> 8)
+		}
+		_, err := f.WriteAt(b, vfs.DirectBytes)
+		check(t, err)
+		for _, odd := range [][]byte{b[:100], b[8:][:vfs.DirectBytes]} {
+			if vfs.Aligned(odd) {
+				t.Fatalf("%d bytes at %p are not aligned", len(odd), odd)
+			}
+			if _, err := f.WriteAt(odd[:100], 0); !errors.Is(err, syscall.EINVAL) {
+				t.Fatalf("a direct write of 100 bytes: %v", err)
+			}
+		}
+		check(t, f.Direct(false))
+		_, err = f.WriteAt([]byte("tail"), 3*vfs.DirectBytes)
+		check(t, err)
+		check(t, f.SyncData())
+		want := string(make([]byte, vfs.DirectBytes)) + string(b) + "tail"
+		if got := content(t, fsys, dir+"/a"); got != want {
+			t.Fatalf("%d bytes, not the %d that were written", len(got), len(want))
+		}
+	})
+}
+
 func TestFS_FoldersAndLocks(t *testing.T) {
 	both(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		check(t, durable.Mkdir(fsys, dir, dir+"/x/y/z"))

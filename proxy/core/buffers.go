@@ -4,7 +4,11 @@ import (
 	"sync"
 
 	"henge/internal/limits"
+	"henge/internal/vfs"
 )
+
+// chunkBytes is how much of a body goes to the devices at once. A device of this process writes it to the disk as it lies in memory, with one system call.
+const chunkBytes = 512 << 10
 
 // buffers are pooled: large ones for streams, small ones for objects that are written whole.
 type buffers struct {
@@ -18,7 +22,7 @@ func (b *buffers) get() *[]byte {
 	if buf, ok := b.large.Get().(*[]byte); ok {
 		return buf
 	}
-	buf := make([]byte, limits.CopyBufferBytes)
+	buf := vfs.AlignedBytes(chunkBytes)
 	return &buf
 }
 

@@ -15,7 +15,7 @@ import (
 
 const (
 	// chunksAheadMax is how many buffers a device may lag behind the client before the client has to wait for it.
-	chunksAheadMax = 4
+	chunksAheadMax = 2
 	// stallMax is how long all wait for one device that takes nothing, when the others suffice.
 	stallMax = 3 * time.Second
 	// lagMax is how long the end of a body waits for the last devices when a majority has it all.

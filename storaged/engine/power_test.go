@@ -90,7 +90,12 @@ func (h *history) step(ctx context.Context) error {
 		out, err := h.e.Commit(ctx, w, v.data)
 		return h.settle(object, v, out, err)
 	}
-	if _, err := stream.Write(v.data); err != nil {
+	data := v.data
+	if h.random.IntN(2) == 0 { // as a proxy in the same process gives them
+		data = vfs.AlignedBytes(len(v.data))
+		copy(data, v.data)
+	}
+	if _, err := stream.Write(data); err != nil {
 		return err
 	}
 	out, err := stream.Commit(ctx, w)
@@ -98,7 +103,7 @@ func (h *history) step(ctx context.Context) error {
 }
 
 func (h *history) size() int {
-	return []int{0, 100, 5000, 60_000, 70_000, 200_000}[h.random.IntN(6)]
+	return []int{0, 100, 5000, 60_000, 70_000, 200_000, 300_000}[h.random.IntN(7)]
 }
 
 func (h *history) settle(object string, v version, out peerapi.Outcome, err error) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"sync"
+	"syscall"
 
 	"henge/internal/checksum"
 	"henge/internal/errs"
@@ -14,25 +15,28 @@ import (
 	"henge/storaged/peerapi"
 )
 
-const writeBlocks = 4 // that are gathered before they are written
+// writeBytes is how much is gathered before it is written: whole blocks.
+const writeBytes = 4 * blockBytes
 
-type writeBuffer [writeBlocks * blockBytes]byte
+var writeBuffers = sync.Pool{New: func() any { b := vfs.AlignedBytes(writeBytes); return &b }}
 
-var writeBuffers = sync.Pool{New: func() any { return new(writeBuffer) }}
-
-// beginBytes is how much is written before the kernel is told to start: a sync at the end then waits for less.
+// beginBytes is how much is written, through the page cache, before the kernel is told to start: a sync at the end then waits for less.
 const beginBytes = 4 << 20
 
-// writer takes a stream. Small ones end up in the log; once there is more than a buffer, a data file is begun.
+// writer takes a stream. Small ones end up in the log; once there is more than a buffer, a data file is begun. Its blocks are written past the page cache where the
+// file system can: nobody may ever read them, and to fill the cache costs several times the CPU of the write. What follows the last whole block goes through the cache.
 type writer struct {
 	store *Store
 	key   peerapi.Key
-	buf   *writeBuffer
-	n     int // bytes in buf
+	want  int64   // the size that was announced, or -1
+	buf   *[]byte // nil: nothing was gathered yet
+	n     int     // bytes in buf
 	size  int64
 
 	file    uint64 // 0: none yet
 	f       vfs.File
+	direct  bool  // f is in direct mode
+	room    int64 // that was allocated: the file is that long at least
 	written int64
 	begun   int64
 	sums    []uint32
@@ -57,7 +61,7 @@ func (s *Store) Create(ctx context.Context, key peerapi.Key, size int64) (Writer
 	if err := s.space.admit(max(size, 0)); err != nil {
 		return nil, fmt.Errorf("create %s: %w", name(key), err)
 	}
-	return &writer{store: s, key: key}, nil
+	return &writer{store: s, key: key, want: size}, nil
 }
 
 // Write implements Writer.
@@ -71,17 +75,20 @@ func (w *writer) Write(p []byte) (written int, err error) {
 	if w.size+int64(len(p)) > limits.ObjectBytesMax {
 		return 0, errs.New(errs.TooLarge, "write %s: more than %d bytes", name(w.key), int64(limits.ObjectBytesMax))
 	}
-	if w.buf == nil {
-		w.buf = writeBuffers.Get().(*writeBuffer)
-	}
 	for len(p) > 0 {
-		if w.n == len(w.buf) {
-			if w.err = w.flush(); w.err != nil {
-				return written, w.err
-			}
+		n := 0
+		switch whole := p[:len(p)-len(p)%blockBytes]; {
+		case w.n == 0 && len(whole) >= writeBytes && vfs.Aligned(whole):
+			n = len(whole)
+			w.err = w.put(whole) // no copy
+		case w.n == writeBytes:
+			w.err = w.flush()
+		default:
+			n = w.gather(p)
 		}
-		n := copy(w.buf[w.n:], p)
-		w.n += n
+		if w.err != nil {
+			return written, w.err
+		}
 		w.size += int64(n)
 		written += n
 		p = p[n:]
@@ -89,32 +96,114 @@ func (w *writer) Write(p []byte) (written int, err error) {
 	return written, nil
 }
 
+// gather copies as much as there is room for.
+func (w *writer) gather(p []byte) int {
+	if w.buf == nil {
+		w.buf = writeBuffers.Get().(*[]byte)
+	}
+	n := copy((*w.buf)[w.n:], p)
+	w.n += n
+	return n
+}
+
 // flush writes what was gathered to the data file.
 func (w *writer) flush() error {
-	s := w.store
+	b := (*w.buf)[:w.n]
+	w.n = 0
+	return w.put(b)
+}
+
+// put writes whole blocks, or the last bytes, to the data file.
+func (w *writer) put(b []byte) error {
 	if w.f == nil {
-		id, f, err := s.files.create(s)
-		if err != nil {
+		if err := w.open(int64(len(b))); err != nil {
 			return fmt.Errorf("write %s: %w", name(w.key), err)
 		}
-		w.file, w.f = id, f
 	}
-	b := w.buf[:w.n]
-	if err := s.space.admit(int64(len(b))); err != nil {
-		return fmt.Errorf("write %s: %w", name(w.key), err)
+	if w.written+int64(len(b)) > w.room { // room was admitted, and is taken from the disk already
+		if err := w.store.space.admit(int64(len(b))); err != nil {
+			return fmt.Errorf("write %s: %w", name(w.key), err)
+		}
 	}
 	for i := 0; i < len(b); i += blockBytes {
 		w.sums = append(w.sums, checksum.Of(b[i:min(i+blockBytes, len(b))]))
 	}
-	if _, err := w.f.WriteAt(b, w.written); err != nil {
-		return fmt.Errorf("write data file of %s: %w", name(w.key), diskError(err))
+	whole := 0
+	if w.direct {
+		whole = len(b) - len(b)%blockBytes
 	}
-	w.written += int64(len(b))
-	w.n = 0
+	if err := w.write(b[:whole]); err != nil {
+		return err
+	}
+	if whole == len(b) {
+		return nil
+	}
+	if err := w.cached(); err != nil {
+		return err
+	}
+	if err := w.write(b[whole:]); err != nil {
+		return err
+	}
 	if w.written-w.begun >= beginBytes {
 		w.f.Begin(w.begun, w.written-w.begun)
 		w.begun = w.written
 	}
+	return nil
+}
+
+// open makes the data file, when the first n bytes are to be written.
+func (w *writer) open(n int64) error {
+	id, f, err := w.store.files.create(w.store)
+	if err != nil {
+		return err
+	}
+	w.file, w.f = id, f
+	if n < writeBytes {
+		return nil // all that there is: one write through the cache, which the sync takes along
+	}
+	if w.want > n {
+		if err := f.Allocate(w.want); err != nil {
+			return fmt.Errorf("reserve data file: %w", diskError(err))
+		}
+		w.room = w.want
+	}
+	switch err := f.Direct(true); {
+	case err == nil:
+		w.direct = true
+	case !errs.Is(err, errs.Unsupported):
+		return diskError(err)
+	}
+	return nil
+}
+
+// cached ends direct mode.
+func (w *writer) cached() error {
+	if !w.direct {
+		return nil
+	}
+	w.direct = false
+	if err := w.f.Direct(false); err != nil {
+		return diskError(err)
+	}
+	return nil
+}
+
+// write writes b behind what was written. A device whose blocks are larger than vfs.DirectBytes refuses the direct write: then it goes through the cache.
+func (w *writer) write(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	_, err := w.f.WriteAt(b, w.written)
+	if w.direct && errors.Is(err, syscall.EINVAL) {
+		if err := w.cached(); err != nil {
+			return err
+		}
+		_, err = w.f.WriteAt(b, w.written)
+	}
+	if err != nil {
+		return fmt.Errorf("write data file of %s: %w", name(w.key), diskError(err))
+	}
+	w.written += int64(len(b))
 	return nil
 }
 
@@ -145,7 +234,7 @@ func (w *writer) Commit(ctx context.Context, write Write) (peerapi.Outcome, erro
 	p := placement{size: w.size}
 	if w.size <= limits.InlineBytesMax {
 		if w.buf != nil {
-			p.data = w.buf[:w.n]
+			p.data = (*w.buf)[:w.n]
 		}
 	} else {
 		// Whoever is refused anyway, or repeats himself, is not made to wait for the disk.
@@ -193,10 +282,14 @@ func (w *writer) finish(write *Write) error {
 	}
 	t := trailer{size: w.size, sums: w.sums, meta: meta, hash: w.key.Hash}
 	end := t.encode()
-	if w.synced {
+	if w.synced || w.room > w.size {
 		if err := w.f.Truncate(w.size); err != nil {
 			return diskError(err)
 		}
+		w.room = w.size
+	}
+	if err := w.cached(); err != nil {
+		return err
 	}
 	if _, err := w.f.WriteAt(end, w.size); err != nil {
 		return diskError(err)
