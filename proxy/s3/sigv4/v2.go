@@ -26,8 +26,8 @@ func signedInV2(name string) bool {
 	return false
 }
 
-// text2 is the text that version 2 signs. date is that of the header, or the Expires of a presigned request.
-func text2(r *http.Request, ps []Parameter, bucket, date string) string {
+// text2 is the text that version 2 signs, for the path given. date is that of the header, or the Expires of a presigned request.
+func text2(r *http.Request, ps []Parameter, path, date string) string {
 	var b strings.Builder
 	for _, s := range []string{r.Method, r.Header.Get("Content-Md5"), r.Header.Get("Content-Type"), date} {
 		b.WriteString(s)
@@ -43,10 +43,7 @@ func text2(r *http.Request, ps []Parameter, bucket, date string) string {
 	for _, name := range names {
 		b.WriteString(name + ":" + strings.Join(r.Header.Values(name), ",") + "\n")
 	}
-	if bucket != "" {
-		b.WriteString("/" + bucket)
-	}
-	b.WriteString(r.URL.EscapedPath())
+	b.WriteString(path)
 	var subs []string
 	for _, p := range ps {
 		if signedInV2(p.Name) {
@@ -62,6 +59,19 @@ func text2(r *http.Request, ps []Parameter, bucket, date string) string {
 		b.WriteString("?" + strings.Join(subs, "&"))
 	}
 	return b.String()
+}
+
+// paths2 are the paths that a version 2 signature may cover. It names the bucket also when that stands in the host. For a bucket in the path without a slash after
+// it, botocore signs one all the same, as if the bucket were in the host; Amazon takes both.
+func paths2(r *http.Request, bucket string) []string {
+	path := r.URL.EscapedPath()
+	if bucket != "" {
+		return []string{"/" + bucket + path}
+	}
+	if strings.LastIndexByte(path, '/') == 0 && len(path) > 1 {
+		return []string{path, path + "/"}
+	}
+	return []string{path}
 }
 
 // Sign2 is the version 2 signature of a text.
@@ -87,7 +97,7 @@ func (v *Verifier) header2(r *http.Request, ps []Parameter, bucket, rest string)
 	if r.Header.Get("X-Amz-Date") != "" {
 		date = ""
 	}
-	return v.check2(r, access, signature, text2(r, ps, bucket, date))
+	return v.check2(r, ps, bucket, date, access, signature)
 }
 
 func (v *Verifier) presigned2(r *http.Request, ps []Parameter, bucket string) (*Auth, error) {
@@ -99,7 +109,7 @@ func (v *Verifier) presigned2(r *http.Request, ps []Parameter, bucket string) (*
 		return nil, fault.Newf(fault.AccessDenied, "Request has expired").With("Expires", time.Unix(expires, 0).UTC().Format(time.RFC3339)).
 			With("ServerTime", now.UTC().Format(time.RFC3339))
 	}
-	a, err := v.check2(r, get(ps, "AWSAccessKeyId"), get(ps, "Signature"), text2(r, ps, bucket, get(ps, "Expires")))
+	a, err := v.check2(r, ps, bucket, get(ps, "Expires"), get(ps, "AWSAccessKeyId"), get(ps, "Signature"))
 	if err != nil {
 		return nil, err
 	}
@@ -108,13 +118,15 @@ func (v *Verifier) presigned2(r *http.Request, ps []Parameter, bucket string) (*
 }
 
 // check2 compares the signature with ours. Version 2 covers no body, so that one that comes in signed chunks cannot be checked.
-func (v *Verifier) check2(r *http.Request, access, signature, text string) (*Auth, error) {
+func (v *Verifier) check2(r *http.Request, ps []Parameter, bucket, date, access, signature string) (*Auth, error) {
 	secret, id, err := v.secret(r.Context(), access)
 	if err != nil {
 		return nil, err
 	}
-	if !equal(sign2(secret, text), signature) {
-		return nil, fault.New(fault.SignatureDoesNotMatch).With("AWSAccessKeyId", access).With("StringToSign", text).With("SignatureProvided", signature)
+	paths := paths2(r, bucket)
+	if !slices.ContainsFunc(paths, func(path string) bool { return equal(sign2(secret, text2(r, ps, path, date)), signature) }) {
+		return nil, fault.New(fault.SignatureDoesNotMatch).With("AWSAccessKeyId", access).With("StringToSign", text2(r, ps, paths[0], date)).
+			With("SignatureProvided", signature)
 	}
 	payload := r.Header.Get("X-Amz-Content-Sha256")
 	switch payload {

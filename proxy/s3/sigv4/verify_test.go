@@ -219,3 +219,22 @@ Host: awsexamplebucket1.us-west-1.s3.amazonaws.com`,
 		})
 	}
 }
+
+// Of a bucket in the path botocore signs "/bucket/", whether or not it asks for it so (botocore 1.43, signature_version="s3"); others sign what they ask for.
+func TestVerify_Version2BucketInPath(t *testing.T) {
+	const date = "Tue, 27 Mar 2007 19:42:41 +0000"
+	for _, c := range []struct {
+		target, signed string
+		code           fault.Code
+	}{
+		{"/bucket?uploads&prefix=p", "/bucket/?uploads", ""}, {"/bucket?uploads", "/bucket?uploads", ""}, {"/bucket/?uploads", "/bucket/?uploads", ""},
+		{"/bucket/?uploads", "/bucket?uploads", fault.SignatureDoesNotMatch}, {"/bucket/key", "/bucket/key/", fault.SignatureDoesNotMatch},
+		{"/", "/", ""}, {"/", "//", fault.SignatureDoesNotMatch},
+	} {
+		signature := sign2(exampleSecret, "GET\n\n\n"+date+"\n"+c.signed)
+		r := request(t, "GET "+c.target+" HTTP/1.1\nHost: s3.example.org\nDate: "+date+"\nAuthorization: AWS "+exampleAccess+":"+signature)
+		if _, err := verify(exampleVerifier(t, "20070327T194000Z"), r, ""); codeOf(err) != c.code {
+			t.Errorf("%s signed as %s: %v", c.target, c.signed, err)
+		}
+	}
+}
