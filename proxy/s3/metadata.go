@@ -116,7 +116,7 @@ func metadataHeaders(h http.Header, info core.Info) {
 	}
 	for name, v := range info.Meta {
 		if rest, ok := strings.CutPrefix(name, metaPrefix); ok {
-			h[http.CanonicalHeaderKey(amzMeta+rest)] = []string{encodeWords(v)}
+			h[amzMeta+rest] = []string{encodeWords(v)} // in lower case as Amazon does: boto3 makes the keys of its Metadata from it as it comes
 		}
 	}
 }
