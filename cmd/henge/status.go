@@ -192,8 +192,11 @@ func printStatus(out io.Writer, reports []report, published map[string]uint64) {
 		} else if len(r.status.Troubles) > 0 {
 			word = strings.Join(r.status.Troubles, "; ")
 		}
-		if r.err == nil && r.status.Leader == r.member.ID {
+		switch {
+		case r.err == nil && r.status.Leader == r.member.ID:
 			word += " (leader)"
+		case r.member.Voter:
+			word += " (voter)"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.member.ID, r.member.Address, r.member.Region, r.member.Zone, strings.Join(r.member.Roles, ","),
 			(time.Duration(r.status.Uptime) * time.Second), r.status.Version, word)
