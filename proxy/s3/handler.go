@@ -172,7 +172,7 @@ func (c *call) authorize(write bool) error {
 	if id.ProjectID == "" || strings.ContainsAny(id.ProjectID, "/\x00") {
 		return fault.Newf(fault.AccessDenied, "The key speaks for no project, so that it has no buckets.")
 	}
-	if id.HasRole("member", "admin", "manager", "_member_", "swiftoperator") || !write && id.HasRole("reader") {
+	if id.HasRole("member", "admin", "manager", "_member_", "swiftoperator", "reselleradmin") || !write && id.HasRole("reader") {
 		return nil
 	}
 	return fault.New(fault.AccessDenied)

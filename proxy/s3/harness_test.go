@@ -37,7 +37,7 @@ type testKeys struct{}
 func (testKeys) Key(_ context.Context, access string) (string, *authn.Identity, error) {
 	id := &authn.Identity{ProjectID: "project", ProjectName: "demo", Roles: []string{access}}
 	switch access {
-	case "member", "reader", "nobody":
+	case "member", "reader", "reselleradmin", "nobody":
 	case "stranger":
 		id.ProjectID, id.Roles = "other", []string{"member"}
 	case "unscoped":

@@ -121,7 +121,7 @@ func TestSecurity_WhoMayDoWhat(t *testing.T) {
 	w.makeBucket("b")
 	w.put("b", "k", "x")
 	for access, c := range map[string]struct{ read, write, buckets int }{
-		"member": {200, 200, 200}, "reader": {200, 403, 200}, "nobody": {403, 403, 403}, "stranger": {404, 404, 200}, "unscoped": {403, 403, 403}, "unknown": {403, 403, 403}, "offline": {503, 503, 503},
+		"member": {200, 200, 200}, "reader": {200, 403, 200}, "reselleradmin": {200, 200, 200}, "nobody": {403, 403, 403}, "stranger": {404, 404, 200}, "unscoped": {403, 403, 403}, "unknown": {403, 403, 403}, "offline": {503, 503, 503},
 	} {
 		if a := w.callAs(access, "GET", "/b/k", ""); a.status != c.read {
 			t.Errorf("%s reads: %d %s", access, a.status, a.body)

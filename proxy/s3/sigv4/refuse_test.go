@@ -1,6 +1,7 @@
 package sigv4
 
 import (
+	"cmp"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -27,7 +28,8 @@ func signed(t *testing.T, v *Verifier, secret string, s scope, change, after fun
 	}
 	names = parseSigned(strings.Join(names, ";"))
 	ps, _ := ParseQuery(r.URL.RawQuery)
-	text := textToSign(r.Header.Get("X-Amz-Date"), s, canonicalRequest(r, canonicalPath(r), ps, names, r.Header.Get("X-Amz-Content-Sha256")))
+	payload := cmp.Or(r.Header.Get("X-Amz-Content-Sha256"), emptyHash)
+	text := textToSign(r.Header.Get("X-Amz-Date"), s, canonicalRequest(r, canonicalPath(r), ps, names, payload))
 	r.Header.Set("Authorization", algorithmHMAC+" Credential="+exampleAccess+"/"+s.String()+", SignedHeaders="+strings.Join(names, ";")+", Signature="+sign(derive(secret, s), text))
 	if after != nil {
 		after(r)
@@ -47,25 +49,27 @@ func TestVerify_Refusals(t *testing.T) {
 		change, after func(*http.Request)
 		want          fault.Code
 	}{
-		"good":                       {},
-		"another secret":             {secret: "another", want: fault.SignatureDoesNotMatch},
-		"another region":             {scope: scope{"20130524", "eu-west-1", "s3"}, want: fault.AuthorizationHeaderBad},
-		"another service":            {scope: scope{"20130524", "us-east-1", "iam"}, want: fault.AuthorizationHeaderBad},
-		"another day in the scope":   {scope: scope{"20130523", "us-east-1", "s3"}, want: fault.AuthorizationHeaderBad},
-		"sixteen minutes old":        {change: set("X-Amz-Date", "20130524T114400Z"), want: fault.RequestTimeTooSkewed},
-		"fifteen minutes old":        {change: set("X-Amz-Date", "20130524T114500Z")},
-		"sixteen minutes ahead":      {change: set("X-Amz-Date", "20130524T121600Z"), want: fault.RequestTimeTooSkewed},
-		"no date":                    {after: func(r *http.Request) { r.Header.Del("X-Amz-Date") }, want: fault.AccessDenied},
-		"an unsigned x-amz header":   {after: set("X-Amz-Acl", "public-read"), want: fault.AccessDenied},
-		"a changed header":           {change: set("X-Amz-Acl", "private"), after: set("X-Amz-Acl", "public-read"), want: fault.SignatureDoesNotMatch},
-		"spaces inside a header":     {change: set("X-Amz-Meta-A", "  two   words ")},
-		"no payload hash":            {change: func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256") }, want: fault.InvalidRequest},
-		"a payload hash of nonsense": {change: set("X-Amz-Content-Sha256", "nonsense"), want: fault.InvalidArgument},
-		"chunks signed by ECDSA":     {change: set("X-Amz-Content-Sha256", "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER"), want: fault.NotImplemented},
-		"signed by ECDSA":            {after: set("Authorization", "AWS4-ECDSA-P256-SHA256 Credential=x"), want: fault.NotImplemented},
-		"another scheme":             {after: set("Authorization", "Bearer x"), want: fault.InvalidArgument},
-		"a session token":            {change: set("X-Amz-Security-Token", "t"), want: fault.InvalidToken},
-		"no signature at all":        {after: func(r *http.Request) { r.Header.Del("Authorization") }, want: fault.AccessDenied},
+		"good":                            {},
+		"another secret":                  {secret: "another", want: fault.SignatureDoesNotMatch},
+		"another region":                  {scope: scope{"20130524", "eu-west-1", "s3"}, want: fault.AuthorizationHeaderBad},
+		"another service":                 {scope: scope{"20130524", "us-east-1", "iam"}, want: fault.AuthorizationHeaderBad},
+		"another day in the scope":        {scope: scope{"20130523", "us-east-1", "s3"}, want: fault.AuthorizationHeaderBad},
+		"sixteen minutes old":             {change: set("X-Amz-Date", "20130524T114400Z"), want: fault.RequestTimeTooSkewed},
+		"fifteen minutes old":             {change: set("X-Amz-Date", "20130524T114500Z")},
+		"sixteen minutes ahead":           {change: set("X-Amz-Date", "20130524T121600Z"), want: fault.RequestTimeTooSkewed},
+		"no date":                         {after: func(r *http.Request) { r.Header.Del("X-Amz-Date") }, want: fault.AccessDenied},
+		"an unsigned x-amz header":        {after: set("X-Amz-Acl", "public-read"), want: fault.AccessDenied},
+		"a changed header":                {change: set("X-Amz-Acl", "private"), after: set("X-Amz-Acl", "public-read"), want: fault.SignatureDoesNotMatch},
+		"spaces inside a header":          {change: set("X-Amz-Meta-A", "  two   words ")},
+		"no payload hash":                 {change: func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256"); r.ContentLength = 1 }, want: fault.InvalidRequest},
+		"no payload hash, unknown length": {change: func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256"); r.ContentLength = -1 }, want: fault.InvalidRequest},
+		"no payload hash and no payload":  {change: func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256") }},
+		"a payload hash of nonsense":      {change: set("X-Amz-Content-Sha256", "nonsense"), want: fault.InvalidArgument},
+		"chunks signed by ECDSA":          {change: set("X-Amz-Content-Sha256", "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER"), want: fault.NotImplemented},
+		"signed by ECDSA":                 {after: set("Authorization", "AWS4-ECDSA-P256-SHA256 Credential=x"), want: fault.NotImplemented},
+		"another scheme":                  {after: set("Authorization", "Bearer x"), want: fault.InvalidArgument},
+		"a session token":                 {change: set("X-Amz-Security-Token", "t"), want: fault.InvalidToken},
+		"no signature at all":             {after: func(r *http.Request) { r.Header.Del("Authorization") }, want: fault.AccessDenied},
 		"host not signed": {after: func(r *http.Request) {
 			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "host;", "", 1))
 		}, want: fault.AccessDenied},
