@@ -126,7 +126,7 @@ func (f osFile) Direct(on bool) error {
 	})
 	switch {
 	case errors.Is(err, unix.EINVAL):
-		return errs.New(errs.Unsupported, "direct writes to %s: %w", f.Name(), err)
+		return errs.New(errs.Unsupported, "direct reads and writes of %s: %w", f.Name(), err)
 	case err != nil:
 		return &os.PathError{Op: "fcntl", Path: f.Name(), Err: err}
 	}

@@ -29,6 +29,9 @@ func (f *simFile) begin(op Op) (Fault, error) {
 func (f *simFile) ReadAt(p []byte, off int64) (int, error) {
 	f.sim.mu.Lock()
 	defer f.sim.mu.Unlock()
+	if f.direct && (!Aligned(p) || off%DirectBytes != 0) {
+		return 0, &fs.PathError{Op: "read", Path: f.name, Err: syscall.EINVAL}
+	}
 	fault, err := f.begin(Op{Kind: "read", Offset: off, Length: int64(len(p))})
 	if err != nil {
 		return 0, err

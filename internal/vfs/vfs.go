@@ -47,8 +47,8 @@ type File interface {
 	Begin(off, n int64)
 	// Truncate sets the size.
 	Truncate(size int64) error
-	// Direct makes WriteAt go past the page cache from now on, or through it again. A direct write's offset, length and memory must be multiples of DirectBytes
-	// (see Aligned), or it fails with EINVAL. It is no more durable than any other. errs.Unsupported where the file system cannot.
+	// Direct makes ReadAt and WriteAt go past the page cache from now on, or through it again. Their offset, length and memory must then be multiples of
+	// DirectBytes (see Aligned), or they fail with EINVAL. What is written so is no more durable than else. errs.Unsupported where the file system cannot.
 	Direct(on bool) error
 	// Allocate reserves room for the first size bytes; the file's size grows to it, and the new bytes read as zeros. A file system that cannot answers nil.
 	Allocate(size int64) error
@@ -56,15 +56,15 @@ type File interface {
 	Size() (int64, error)
 }
 
-// DirectBytes is what direct writes are aligned to: in the file and in memory.
+// DirectBytes is what direct reads and writes are aligned to: in the file and in memory.
 const DirectBytes = 4096
 
-// Aligned tells whether b may be written directly at an aligned offset.
+// Aligned tells whether b may be read or written directly at an aligned offset.
 func Aligned(b []byte) bool {
 	return len(b)%DirectBytes == 0 && uintptr(unsafe.Pointer(unsafe.SliceData(b)))%DirectBytes == 0
 }
 
-// AlignedBytes makes a slice of n bytes that begins where direct writes may.
+// AlignedBytes makes a slice of n bytes that begins where direct reads and writes may.
 func AlignedBytes(n int) []byte {
 	b := make([]byte, n+DirectBytes)
 	from := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (DirectBytes - 1)

@@ -120,6 +120,13 @@ func TestFS_Direct(t *testing.T) {
 				t.Fatalf("a direct write of 100 bytes: %v", err)
 			}
 		}
+		got := vfs.AlignedBytes(len(b))
+		if n, err := f.ReadAt(got, vfs.DirectBytes); n < len(b) || !bytes.Equal(got, b) {
+			t.Fatalf("read %d bytes directly, %v", n, err)
+		}
+		if _, err := f.ReadAt(got[1:101], vfs.DirectBytes+1); !errors.Is(err, syscall.EINVAL) {
+			t.Fatalf("a direct read of 100 bytes: %v", err)
+		}
 		check(t, f.Direct(false))
 		_, err = f.WriteAt([]byte("tail"), 3*vfs.DirectBytes)
 		check(t, err)

@@ -1,7 +1,9 @@
 package engine_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"strings"
 	"syscall"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"henge/internal/vfs"
 	"henge/storaged/engine"
 	"henge/storaged/engine/enginetest"
+	"henge/storaged/peerapi"
 )
 
 // stream writes an object in pieces, aligned in memory as the piece size has it.
@@ -107,5 +110,49 @@ func TestStream_NoRoomForTheSize(t *testing.T) {
 		if names, err := disk.List(fmt.Sprintf("/disk/data/%02x", n)); err == nil && len(names) > 0 {
 			t.Fatalf("%v are left", names)
 		}
+	}
+}
+
+// TestOpen_PastTheCache: the first whole read of a large object goes past the cache, the next through it; ranges, ends and devices that refuse make no difference.
+func TestOpen_PastTheCache(t *testing.T) {
+	disk := vfs.NewSim()
+	e := opened(t, config(disk, "/disk"))
+	data := enginetest.Data(1, 1<<20+vfs.DirectBytes+77)
+	stream(t, e, "a", data, len(data), -1)
+	direct, refuse := 0, false
+	disk.SetFault(func(op vfs.Op) vfs.Fault {
+		if op.Kind == "direct" {
+			direct++
+		}
+		if op.Kind == "read" && op.Length >= 64<<10 && refuse && op.Length%vfs.DirectBytes == 0 {
+			refuse = false
+			return vfs.Fault{Err: syscall.EINVAL}
+		}
+		return vfs.Fault{}
+	})
+	whole := version{at: 10, data: data}
+	for i, refused := range []bool{true, false, false} {
+		refuse = refused
+		if want(t, e, "a", whole); direct != 2 { // on, and off again when it was refused; never again after that
+			t.Fatalf("%d changes of mode after %d reads, want 2", direct, i+1)
+		}
+	}
+	stream(t, e, "b", data, len(data), -1)
+	before := direct
+	for _, r := range []peerapi.Range{{Offset: 100, Length: 1 << 20}, {Offset: int64(len(data)) - 1<<20 - 1, Length: 1<<20 + 1}, {Offset: 5, Length: 70_000}} {
+		_, rc, err := e.Open(enginetest.Key("b"), 10, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(rc)
+		if err != nil || !bytes.Equal(got, data[r.Offset:r.Offset+r.Length]) {
+			t.Fatalf("%+v: %d bytes that are not those that were written, %v", r, len(got), err)
+		}
+		if err := rc.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if direct != before+1 {
+		t.Fatalf("%d changes of mode, want 1: the first read only", direct-before)
 	}
 }

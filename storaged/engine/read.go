@@ -9,6 +9,8 @@ import (
 	"iter"
 	"path"
 	"sync"
+	"sync/atomic"
+	"syscall"
 
 	"henge/internal/checksum"
 	"henge/internal/clock"
@@ -202,15 +204,30 @@ func (s *Store) openData(v *view, e *entry, rec *stored, r peerapi.Range) (io.Re
 		}
 		return nil, errors.Join(err, f.Close())
 	}
-	return &dataReader{store: s, view: *v, file: e.file, f: f, trailer: t, off: r.Offset, end: r.Offset + r.Length}, nil
+	d := &dataReader{store: s, view: *v, file: e.file, f: f, trailer: t, off: r.Offset, end: r.Offset + r.Length}
+	if r.Length >= directMin && !s.recent.again(e.file) {
+		d.direct = f.Direct(true) == nil // else through the cache
+	}
+	return d, nil
 }
 
-const readBlocks = 4 // that one read of a data file brings
+const (
+	readBytes = 8 * blockBytes // that one read of a data file brings
+	// directMin is from how many bytes on a reader goes past the page cache: for less, what the kernel reads ahead is worth more.
+	directMin = 1 << 20
+)
 
 // readBuffers are the buffers of data readers.
-type readBuffer [readBlocks * blockBytes]byte
+var readBuffers = sync.Pool{New: func() any { b := vfs.AlignedBytes(readBytes); return &b }}
 
-var readBuffers = sync.Pool{New: func() any { return new(readBuffer) }}
+// recentReads remembers data files that were read lately. To fill the page cache costs several times the CPU of a read past it, and what is read once pushes out what
+// is read often: only who reads a file again fills it.
+type recentReads [4096]atomic.Uint64
+
+// again tells whether a file was read lately, and remembers it.
+func (r *recentReads) again(file uint64) bool {
+	return r[file%uint64(len(r))].Swap(file) == file
+}
 
 // dataReader gives the bytes of a data file, each block checked before any of it is given.
 type dataReader struct {
@@ -218,10 +235,11 @@ type dataReader struct {
 	view    view
 	file    uint64
 	f       vfs.File
+	direct  bool // f is in direct mode
 	trailer *trailer
 	off     int64
 	end     int64
-	buf     *readBuffer
+	buf     *[]byte
 	ready   []byte // checked, and not given yet
 	err     error
 }
@@ -266,11 +284,11 @@ func (d *dataReader) fill() error {
 		return d.err
 	}
 	if d.buf == nil {
-		d.buf = readBuffers.Get().(*readBuffer)
+		d.buf = readBuffers.Get().(*[]byte)
 	}
 	start := d.off - d.off%blockBytes
 	last := min((d.end+blockBytes-1)/blockBytes*blockBytes, d.trailer.size)
-	b := d.buf[:min(last-start, int64(len(d.buf)))]
+	b := (*d.buf)[:min(last-start, readBytes)]
 	if d.err = d.read(b, start); d.err != nil {
 		if errs.Is(d.err, errs.Corrupt) {
 			d.store.setAside(&d.view, d.file, d.err)
@@ -287,7 +305,7 @@ func (d *dataReader) fill() error {
 func (d *dataReader) read(b []byte, start int64) error {
 	bad := int64(-1)
 	for range 2 {
-		if n, err := d.f.ReadAt(b, start); n < len(b) {
+		if n, err := d.readAt(b, start); n < len(b) {
 			if errors.Is(err, io.EOF) {
 				return errs.New(errs.Corrupt, "data file %x ends at %d", d.file, start+int64(n))
 			}
@@ -298,6 +316,22 @@ func (d *dataReader) read(b []byte, start int64) error {
 		}
 	}
 	return errs.New(errs.Corrupt, "data file %x: block %d does not match its checksum", d.file, bad)
+}
+
+// readAt reads at least b, which begins a buffer and lies on blocks: a direct read takes whole units. Where the device's units are larger, the rest goes through the cache.
+func (d *dataReader) readAt(b []byte, start int64) (int, error) {
+	if d.direct {
+		whole := (len(b) + vfs.DirectBytes - 1) &^ (vfs.DirectBytes - 1)
+		n, err := d.f.ReadAt(b[:whole], start)
+		if n >= len(b) || !errors.Is(err, syscall.EINVAL) {
+			return n, err
+		}
+		d.direct = false
+		if err := d.f.Direct(false); err != nil {
+			return 0, err
+		}
+	}
+	return d.f.ReadAt(b, start)
 }
 
 // check gives the first block that does not hold, or -1.

@@ -157,11 +157,11 @@ func (s *Store) inspect(name string) (rec *stored, t *trailer, err error) {
 }
 
 func checkBlocks(f vfs.File, t *trailer) error {
-	buf := readBuffers.Get().(*readBuffer)
+	buf := readBuffers.Get().(*[]byte)
 	defer readBuffers.Put(buf)
 	for i, sum := range t.sums {
 		off := int64(i) * blockBytes
-		b := buf[:min(blockBytes, t.size-off)]
+		b := (*buf)[:min(blockBytes, t.size-off)]
 		if n, err := f.ReadAt(b, off); n < len(b) {
 			return errs.New(errs.Unavailable, "read data file at %d: %w", off, err)
 		}

@@ -76,6 +76,7 @@ type Store struct {
 	index  index
 	segs   segments
 	files  dataFiles
+	recent recentReads
 	journl journal
 
 	objects    atomic.Int64 // that can be read
