@@ -21,7 +21,7 @@ func Dial(ctx context.Context, address string, config *tls.Config) (*tls.Conn, e
 		return nil, err
 	}
 	tune(raw)
-	conn := tls.Client(raw, config)
+	conn := tls.Client(&gatherer{Conn: raw}, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return nil, err

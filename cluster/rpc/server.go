@@ -87,7 +87,8 @@ func (s *Server) Serve(l net.Listener, config *tls.Config) error {
 		}
 		select {
 		case s.handshakes <- struct{}{}:
-			s.start(tls.Server(conn, config))
+			tune(conn)
+			s.start(tls.Server(&gatherer{Conn: conn}, config))
 		default:
 			_ = conn.Close()
 		}
@@ -128,7 +129,6 @@ func (s *Server) start(conn *tls.Conn) {
 
 // welcome shakes hands and serves; it tells whether another protocol has taken the connection.
 func (s *Server) welcome(conn *tls.Conn) (kept bool) {
-	tune(conn.NetConn())
 	ctx, cancel := context.WithTimeout(s.ctx, limits.DialTimeout)
 	err := conn.HandshakeContext(ctx)
 	cancel()

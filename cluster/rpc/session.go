@@ -101,7 +101,7 @@ func (s *session) writeLoop() {
 				s.fail(err)
 				return
 			}
-			if _, err := s.conn.Write(out); err != nil {
+			if err := writeTogether(s.conn, out); err != nil {
 				s.fail(err)
 				return
 			}
