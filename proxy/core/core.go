@@ -130,6 +130,9 @@ type replicas struct {
 func (r *replicas) majority() int { return len(r.targets)/2 + 1 }
 
 func (c *Core) place(r Ring, key peerapi.Key) (replicas, error) {
+	if r == nil { // a peer that has just come into the cluster serves before the rings have reached it
+		return replicas{}, errs.New(errs.Unavailable, "the ring of %s/%s/%s is not known here", key.Account, key.Container, key.Object)
+	}
 	key.Hash = ring.HashPath(c.rings.Secret(), key.Account, key.Container, key.Object)
 	key.Partition = r.Partition(key.Hash)
 	targets := r.Primaries(key.Partition, make([]peerapi.Target, 0, 4))
@@ -151,11 +154,7 @@ func (c *Core) placeContainer(account, container string) (replicas, error) {
 }
 
 func (c *Core) placeObject(ref Ref, policy uint8) (replicas, error) {
-	r := c.rings.Object(policy)
-	if r == nil {
-		return replicas{}, errs.New(errs.Unavailable, "the ring of storage policy %d is not known here", policy)
-	}
-	return c.place(r, peerapi.Key{Account: ref.Account, Container: ref.Container, Object: ref.Object, Policy: policy})
+	return c.place(c.rings.Object(policy), peerapi.Key{Account: ref.Account, Container: ref.Container, Object: ref.Object, Policy: policy})
 }
 
 // observe takes note of another writer's timestamp, so that ours come after it.

@@ -235,3 +235,30 @@ func TestQuorum_TwoPeersDownIsUnavailable(t *testing.T) {
 	_, err = c.ListObjects(t.Context(), "acc", "c", core.ListOptions{Limit: 10})
 	wantKind(t, err, errs.Unavailable)
 }
+
+// noRings is a peer's placement before the first rings have reached it.
+type noRings struct{ core.Rings }
+
+func (noRings) Account() core.Ring      { return nil }
+func (noRings) Container() core.Ring    { return nil }
+func (noRings) Object(uint8) core.Ring  { return nil }
+func (noRings) Policies() []core.Policy { return nil }
+
+func TestNoRings_AreUnavailableNotAPanic(t *testing.T) {
+	m := newMemory(3)
+	c, err := core.New(core.Config{Rings: noRings{m.rings(3)}, Devices: m, Clock: clock.NewHybrid(clock.System{}, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = c.Account(t.Context(), "acc")
+	wantKind(t, err, errs.Unavailable)
+	_, err = c.PutContainer(t.Context(), "acc", "c", core.PutContainer{})
+	wantKind(t, err, errs.Unavailable)
+	_, err = c.ListObjects(t.Context(), "acc", "c", core.ListOptions{Limit: 10})
+	wantKind(t, err, errs.Unavailable)
+	_, err = c.Put(t.Context(), ref("o"), core.PutRequest{Body: strings.NewReader("y"), Size: 1})
+	wantKind(t, err, errs.Unavailable)
+	_, err = c.Open(t.Context(), ref("o"), core.OpenOptions{})
+	wantKind(t, err, errs.Unavailable)
+}
