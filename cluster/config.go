@@ -33,6 +33,9 @@ type Config struct {
 	// Services are the addresses (host:port) of what runs on this peer, by name: identity, object, metrics, ...
 	Services map[string]string
 
+	// Seeds are addresses (IP:port) where other peers may gossip, tried besides those where they were last: for a cluster that moved while all of it was down.
+	Seeds []string
+
 	Voters          int           // how many peers vote: 3 (0 means that) or 5
 	VoterDeadAfter  time.Duration // how long a voter is dead before another takes its place; 0: 30 s
 	SnapshotEntries uint64        // log entries between two snapshots of the state; 0: 8192

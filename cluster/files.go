@@ -18,10 +18,17 @@ const (
 	fileIdentity = "peer.pem"     // the peer's certificate, the CA's, the key
 	fileAdmin    = "admin.pem"    // the same for tools
 	filePeers    = "peers.json"   // where the others were last, to find them again when all were down
+	fileJoinKey  = "join.key"     // of a join under way: asked again with the same key, after a crash, the cluster gives the same answer
 	fileGenesis  = "genesis.json" // until a new cluster's first update is made
 	dirAgreement = "agreement"
 	filesVersion = 1
 )
+
+// Holds tells whether a peer lives in dir: it has made or joined a cluster, to the end.
+func Holds(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, fileSelf))
+	return err == nil
+}
 
 // AdminFile is where the peer with the directory dir keeps the administrator's certificate and key, for DialAdmin.
 func AdminFile(dir string) string { return filepath.Join(dir, fileAdmin) }

@@ -12,7 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
+	"os"
+	"path/filepath"
 	"time"
 
 	"henge/cluster/pki"
@@ -62,12 +65,15 @@ func Join(ctx context.Context, cfg Config, token string) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := pki.NewKey()
+	key, err := joinKey(cfg.Dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("join the cluster: %w", err)
 	}
 	answer, err := ask(ctx, cfg, t, key)
 	if err != nil {
+		if !errs.Is(err, errs.Unavailable) { // it was refused, and nothing hangs on the key
+			err = errors.Join(err, dropJoinKey(cfg.Dir))
+		}
 		return nil, fmt.Errorf("join the cluster: %w", err)
 	}
 	identity, err := pki.NewIdentity(key, answer.Certificate, answer.CA)
@@ -81,8 +87,42 @@ func Join(ctx context.Context, cfg Config, token string) (*Node, error) {
 	if err := errors.Join(writeJSON(cfg.Dir, filePeers, answer.Peers), writePeer(cfg.Dir, self, identity)); err != nil {
 		return nil, err
 	}
+	if err := dropJoinKey(cfg.Dir); err != nil {
+		return nil, err
+	}
 	cfg.ID = answer.ID
 	return Open(cfg)
+}
+
+// joinKey is the key to join with, kept until the join has ended: a token serves one key only, so one who was cut off and asks again must have the same.
+func joinKey(dir string) (*ecdsa.PrivateKey, error) {
+	if err := vacant(dir); err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, fileJoinKey))
+	if err == nil {
+		return pki.ParseKey(text)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the key: %w", err)
+	}
+	key, err := pki.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	if text, err = pki.KeyPEM(key); err != nil {
+		return nil, err
+	}
+	return key, writeFile(dir, fileJoinKey, text)
+}
+
+// dropJoinKey also removes the directory if there was nothing else in it.
+func dropJoinKey(dir string) error {
+	if err := os.Remove(filepath.Join(dir, fileJoinKey)); err != nil {
+		return fmt.Errorf("remove the key: %w", err)
+	}
+	_ = os.Remove(dir) // refused by the system unless it is empty
+	return nil
 }
 
 // ask tries the token's addresses until one gives an answer that is final.
@@ -243,10 +283,10 @@ func (n *Node) enroll(w state.Writer, secret, key, fresh string, p peerRecord) (
 		return p, errs.New(errs.Denied, "the join token is not known here")
 	case err != nil:
 		return p, err
+	case token.Key == key: // the answer to the first time was lost
+		return peersTable.Get(w, token.Peer)
 	case now.After(token.Expires):
 		return p, errs.New(errs.Denied, "the join token expired at %s", token.Expires.UTC().Format(time.RFC3339))
-	case token.Key == key:
-		return peersTable.Get(w, token.Peer)
 	case token.Key != "":
 		return p, errs.New(errs.Denied, "the join token was used already")
 	}

@@ -293,6 +293,9 @@ func (n *Node) findOthers(g *gossip.Gossip) {
 				addresses = append(addresses, p.gossip())
 			}
 		}
+		if len(addresses) > 0 {
+			addresses = append(addresses, n.cfg.Seeds...)
+		}
 		if reached, err := g.Join(addresses); err != nil && reached == 0 {
 			n.cfg.Logger.Debug("no other peer was reached by gossip", "err", err)
 		}

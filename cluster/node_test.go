@@ -3,7 +3,10 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -131,6 +134,44 @@ func TestLeaderKilled_AnotherLeadsAndThePeerComesBack(t *testing.T) {
 		t.Fatalf("the peer that came back has %q", got)
 	}
 	eventually(t, "gossip hears it again", func() bool { return c.nodes[other].Alive(fmt.Sprintf("p%d", leader)) })
+}
+
+// TestMovedTogether stops every peer and starts all at other ports: none is where the others last knew it.
+func TestMovedTogether(t *testing.T) {
+	c := newCircle(t)
+	c.grow(3)
+	for i := range c.nodes {
+		c.kill(i)
+	}
+	c.rpc, c.gossip = freePort(t), freePort(t)
+	c.adjust = func(cfg *Config) { cfg.Seeds = []string{net.JoinHostPort(c.address(1), strconv.Itoa(c.gossip))} }
+	for i := 1; i <= 3; i++ {
+		n, err := Open(c.config(i))
+		c.start(i, n, err)
+	}
+	for _, n := range c.nodes {
+		c.ready(n)
+	}
+}
+
+// TestJoin_AgainAfterACrash cuts a joiner off when the cluster has taken it in and it has not yet written that down.
+func TestJoin_AgainAfterACrash(t *testing.T) {
+	c := newCircle(t)
+	c.grow(1)
+	text := c.token()
+	cfg, err := c.config(2).withDefaults()
+	must(t, err)
+	token, err := pki.ParseToken(text)
+	must(t, err)
+	key, err := joinKey(cfg.Dir)
+	must(t, err)
+	_, err = ask(t.Context(), cfg, token, key)
+	must(t, err)
+	n, err := Join(t.Context(), cfg, text)
+	c.ready(c.start(2, n, err))
+	if _, err := os.Stat(filepath.Join(cfg.Dir, fileJoinKey)); err == nil {
+		t.Error("the key of the join was left behind")
+	}
 }
 
 func TestJoin_Refused(t *testing.T) {

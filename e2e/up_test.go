@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -182,5 +183,26 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("it did not happen within a minute: %s", what)
 		}
 		<-tick.C
+	}
+}
+
+// TestUp_AtOnceAfterItWasKilled kills henge up alone: its peers end by themselves, and a new one, at other ports, waits for that and goes on.
+func TestUp_AtOnceAfterItWasKilled(t *testing.T) {
+	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "d")
+	first, err := henged.Start(ctx, henged.Options{Binary: binary(t), Dir: dir, Peers: 3, Devices: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := awsClient(first, 2).CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("kept")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(first.PIDs()[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	second := ownCloud(t, henged.Options{Dir: dir})
+	for peer := 1; peer <= 3; peer++ {
+		if _, err := awsClient(second, peer).HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String("kept")}); err != nil {
+			t.Errorf("peer %d: %v", peer, err)
+		}
 	}
 }

@@ -30,6 +30,32 @@ func NewKey() (*ecdsa.PrivateKey, error) {
 	return key, nil
 }
 
+// KeyPEM writes a private key that is in no certificate yet.
+func KeyPEM(key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+// ParseKey reads what KeyPEM wrote: errs.Corrupt.
+func ParseKey(text []byte) (*ecdsa.PrivateKey, error) {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, errs.New(errs.Corrupt, "read key: no PEM block")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, errs.New(errs.Corrupt, "read key: %w", err)
+	}
+	ec, ok := key.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, errs.New(errs.Corrupt, "read key: not an elliptic curve key")
+	}
+	return ec, nil
+}
+
 // Request makes the certificate request (DER) for a key.
 func Request(key *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)

@@ -30,8 +30,8 @@ type child struct {
 // stopWait is how long a peer may take for an orderly end before it is killed.
 const stopWait = 20 * time.Second
 
-// startChild starts `henge agent` for a peer of henge up. Its log goes to logPath.
-func startChild(l layout, number int, extra ...string) (*child, error) {
+// startChild starts `henge agent` for a peer of henge up, which holds lock open while it runs. Its log goes to logPath.
+func startChild(l layout, lock *os.File, number int, extra ...string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find our own program: %w", err)
@@ -44,6 +44,7 @@ func startChild(l layout, number int, extra ...string) (*child, error) {
 	c := &child{number: number, config: l.peerConfig(number), logPath: l.peerLog(number), pidPath: l.peerPID(number), ended: make(chan struct{})}
 	c.cmd = exec.Command(self, append([]string{"agent", "--config", c.config, "--end-with-stdin"}, extra...)...)
 	c.cmd.Stdout, c.cmd.Stderr = log, log
+	c.cmd.ExtraFiles = []*os.File{lock}
 	// A group of its own: Ctrl-C in the terminal reaches henge up alone, which then stops the peers in order.
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if c.leash, err = c.cmd.StdinPipe(); err != nil {

@@ -29,6 +29,7 @@ type config struct {
 	Address string         `toml:"address"`
 	Region  int            `toml:"region"`
 	Zone    int            `toml:"zone"`
+	Seeds   []string       `toml:"seeds"`
 	Roles   []string       `toml:"roles"`
 	Ports   portsConfig    `toml:"ports"`
 	Storage storageConfig  `toml:"storage"`
@@ -166,6 +167,11 @@ func (c *config) validate() error {
 	if err != nil || addr.IsUnspecified() {
 		return fmt.Errorf("address %q: give the one IP address by which the other peers reach this one", c.Address)
 	}
+	for _, seed := range c.Seeds {
+		if _, err := netip.ParseAddrPort(seed); err != nil {
+			return fmt.Errorf("seeds: %q is no IP address with a port", seed)
+		}
+	}
 	for _, role := range c.Roles {
 		if !slices.Contains(allRoles, role) {
 			return fmt.Errorf("roles: there is no role %q; the roles are %s", role, strings.Join(allRoles, ", "))
@@ -191,7 +197,7 @@ func (c *config) write(path string) error {
 	if err := toml.NewEncoder(&b).Encode(c); err != nil {
 		return fmt.Errorf("encode the configuration: %w", err)
 	}
-	return os.WriteFile(path, b.Bytes(), 0o600)
+	return replaceFile(path, b.String())
 }
 
 func hostPort(address string, port int) string { return net.JoinHostPort(address, strconv.Itoa(port)) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +17,7 @@ import (
 type layout struct{ dir string }
 
 func (l layout) lockFile() string        { return filepath.Join(l.dir, "henge.lock") }
+func (l layout) peersLockFile() string   { return filepath.Join(l.dir, "peers.lock") }
 func (l layout) peerDir(i int) string    { return filepath.Join(l.dir, fmt.Sprintf("peer-%d", i)) }
 func (l layout) peerConfig(i int) string { return filepath.Join(l.peerDir(i), "henge.toml") }
 func (l layout) peerLog(i int) string    { return filepath.Join(l.peerDir(i), "henge.log") }
@@ -26,7 +28,6 @@ func (l layout) device(i, k int) string {
 }
 func (l layout) file(name string) string { return filepath.Join(l.dir, name) }
 func (l layout) exists(path string) bool { _, err := os.Stat(path); return err == nil }
-func (l layout) firstPeerExists() bool   { return l.exists(l.peerConfig(1)) }
 func (l layout) makePeerDir(i int) error { return os.MkdirAll(l.peerDir(i), 0o700) }
 
 func absoluteLayout(dir string) (layout, error) {
@@ -54,6 +55,26 @@ func lockDir(l layout) (release func(), err error) {
 		return nil, fmt.Errorf("lock %s: %w", l.lockFile(), err)
 	}
 	return func() { f.Close() }, nil
+}
+
+// lockPeers waits until no peer of an earlier henge up runs any more: when that is killed its peers take a moment to end in order. The file's lock is held by
+// whoever has it open, which every peer's process inherits, so that it is free when the last of them has ended, however it ended.
+func lockPeers(ctx context.Context, l layout) (*os.File, error) {
+	f, err := os.OpenFile(l.peersLockFile(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the data directory cannot be written: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopWait)
+	defer cancel()
+	err = until(ctx, func(context.Context) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+	if err == nil {
+		return f, nil
+	}
+	f.Close()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("peers of an earlier henge up still run in %s", l.dir)
+	}
+	return nil, fmt.Errorf("lock %s: %w", l.peersLockFile(), err)
 }
 
 // spaceMinMiB is the least free space with which a start makes sense: below it every write would be refused.

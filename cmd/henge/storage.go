@@ -21,7 +21,7 @@ import (
 func clusterConfig(c config, logger *slog.Logger) cluster.Config {
 	return cluster.Config{
 		Dir: clusterDir(c), ID: c.PeerID, Address: c.Address, RPCPort: c.Ports.Peers, GossipPort: c.Ports.Gossip,
-		Region: fmt.Sprint(c.Region), Zone: fmt.Sprint(c.Zone), Roles: c.Roles, Services: services(c), Logger: logger,
+		Region: fmt.Sprint(c.Region), Zone: fmt.Sprint(c.Zone), Roles: c.Roles, Services: services(c), Seeds: c.Seeds, Logger: logger,
 	}
 }
 

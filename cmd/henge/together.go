@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"henge/cluster"
@@ -40,7 +41,14 @@ func dialPeer(ctx context.Context, l layout, c config) (*cluster.AdminConn, erro
 	return cluster.DialAdmin(ctx, cluster.AdminFile(clusterDir(first)), hostPort(c.Address, c.Ports.Peers))
 }
 
-// inviteAll waits for the first peer, and makes a join token for each peer that was never in the cluster.
+// tokenLife is for how long a join token serves, tokenFresh for how long one of an earlier start is used on.
+const (
+	tokenLife  = time.Hour
+	tokenFresh = 30 * time.Minute
+)
+
+// inviteAll waits for the first peer, and makes a join token for each peer that was never in the cluster. One that was taken in and was cut off before it wrote
+// that down asks with its old token again.
 func inviteAll(ctx context.Context, l layout, configs []config) error {
 	return until(ctx, func(ctx context.Context) error {
 		admin, err := dialPeer(ctx, l, configs[0])
@@ -48,15 +56,20 @@ func inviteAll(ctx context.Context, l layout, configs []config) error {
 			return err
 		}
 		defer admin.Close()
+		members, err := admin.Members(ctx)
+		if err != nil {
+			return err
+		}
 		for i := 2; i <= len(configs); i++ {
-			if l.exists(clusterDir(configs[i-1])) || l.exists(l.joinToken(i)) {
+			member := slices.ContainsFunc(members, func(m cluster.Member) bool { return m.ID == configs[i-1].PeerID })
+			if info, err := os.Stat(l.joinToken(i)); cluster.Holds(clusterDir(configs[i-1])) || (err == nil && (member || time.Since(info.ModTime()) < tokenFresh)) {
 				continue
 			}
-			token, err := admin.CreateJoinToken(ctx, time.Hour)
+			token, err := admin.CreateJoinToken(ctx, tokenLife)
 			if err != nil {
 				return err
 			}
-			if err := os.WriteFile(l.joinToken(i), []byte(token+"\n"), 0o600); err != nil {
+			if err := replaceFile(l.joinToken(i), token+"\n"); err != nil {
 				return err
 			}
 		}

@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"henge/cluster"
 )
 
 // upOptions are the flags of henge up.
@@ -64,6 +68,11 @@ func up(ctx context.Context, o upOptions, out io.Writer) error {
 		return err
 	}
 	defer release()
+	peersLock, err := lockPeers(ctx, l)
+	if err != nil {
+		return err
+	}
+	defer peersLock.Close()
 	if err := checkSpace(l.dir); err != nil {
 		return err
 	}
@@ -79,12 +88,20 @@ func up(ctx context.Context, o upOptions, out io.Writer) error {
 	if len(configs) == 1 {
 		return upAlone(ctx, l, configs[0], out)
 	}
-	return upTogether(ctx, l, o, configs, out)
+	return upTogether(ctx, l, peersLock, o, configs, out)
 }
 
 // prepare writes the configuration of each peer, or reads it when it is there: what the peers are was decided at the first start, where they listen is decided at each.
+// A start that ended before there was a cluster decided nothing.
 func prepare(l layout, o upOptions) ([]config, error) {
-	first := !l.firstPeerExists()
+	first := !cluster.Holds(clusterDir(config{DataDir: l.peerDir(1)}))
+	if first {
+		for i := 1; l.exists(l.peerConfig(i)); i++ {
+			if err := os.Remove(l.peerConfig(i)); err != nil {
+				return nil, fmt.Errorf("remove the configuration that an unfinished start left: %w", err)
+			}
+		}
+	}
 	if !first {
 		have := 0
 		for l.exists(l.peerConfig(have + 1)) {
@@ -95,6 +112,10 @@ func prepare(l layout, o upOptions) ([]config, error) {
 		}
 		o.peers = have
 	}
+	seeds, err := gossipAddresses(o)
+	if err != nil {
+		return nil, err
+	}
 	var configs []config
 	for i := 1; i <= o.peers; i++ {
 		c := defaultConfig()
@@ -102,6 +123,12 @@ func prepare(l layout, o upOptions) ([]config, error) {
 			var err error
 			if c, err = loadConfig(l.peerConfig(i), nil); err != nil {
 				return nil, err
+			}
+			// The directory may have been moved: what was in it is still in it.
+			for k, d := range c.Devices {
+				if rest, ok := strings.CutPrefix(d.Path, c.DataDir+"/"); ok {
+					c.Devices[k].Path = filepath.Join(l.peerDir(i), rest)
+				}
 			}
 		} else {
 			c.Devices = nil
@@ -113,7 +140,7 @@ func prepare(l layout, o upOptions) ([]config, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.DataDir, c.PeerID, c.Address, c.Zone, c.Ports = l.peerDir(i), fmt.Sprintf("peer-%d", i), address, i, o.ports
+		c.DataDir, c.PeerID, c.Address, c.Zone, c.Ports, c.Seeds = l.peerDir(i), fmt.Sprintf("peer-%d", i), address, i, o.ports, seeds
 		if err := c.validate(); err != nil {
 			return nil, err
 		}
@@ -126,6 +153,19 @@ func prepare(l layout, o upOptions) ([]config, error) {
 		configs = append(configs, c)
 	}
 	return configs, nil
+}
+
+// gossipAddresses are where the first peers listen now: with other ports or addresses than before, nobody is where the others last heard of it.
+func gossipAddresses(o upOptions) ([]string, error) {
+	var all []string
+	for i := 1; i <= o.peers && o.peers > 1; i++ {
+		address, err := peerAddress(o.address, i)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, hostPort(address, o.ports.Gossip))
+	}
+	return all, nil
 }
 
 // upAlone runs the one peer in this process.
@@ -162,8 +202,8 @@ func upAlone(ctx context.Context, l layout, c config, out io.Writer) error {
 }
 
 // upTogether runs each peer in a process of its own.
-func upTogether(ctx context.Context, l layout, o upOptions, configs []config, out io.Writer) error {
-	first, err := startChild(l, 1, "--create")
+func upTogether(ctx context.Context, l layout, lock *os.File, o upOptions, configs []config, out io.Writer) error {
+	first, err := startChild(l, lock, 1, "--create")
 	if err != nil {
 		return err
 	}
@@ -173,7 +213,7 @@ func upTogether(ctx context.Context, l layout, o upOptions, configs []config, ou
 		return err
 	}
 	for i := 2; i <= len(configs); i++ {
-		c, err := startChild(l, i, "--join-file", l.joinToken(i))
+		c, err := startChild(l, lock, i, "--join-file", l.joinToken(i))
 		if err != nil {
 			return err
 		}
@@ -189,13 +229,13 @@ func upTogether(ctx context.Context, l layout, o upOptions, configs []config, ou
 		return err
 	}
 	printReady(out, l, configs)
-	children = watchChildren(ctx, l, o, children, out)
+	children = watchChildren(ctx, l, lock, o, children, out)
 	fmt.Fprintln(out, "stopping")
 	return nil
 }
 
 // watchChildren says when a peer ends, and starts it again if that was asked for, until ctx ends. It answers the children that are there then.
-func watchChildren(ctx context.Context, l layout, o upOptions, children []*child, out io.Writer) []*child {
+func watchChildren(ctx context.Context, l layout, lock *os.File, o upOptions, children []*child, out io.Writer) []*child {
 	ends := make(chan int)
 	watch := func(i int, c *child) {
 		select {
@@ -221,7 +261,7 @@ func watchChildren(ctx context.Context, l layout, o upOptions, children []*child
 				time.AfterFunc(time.Second, func() { again <- i })
 			}
 		case i := <-again:
-			c, err := startChild(l, i+1)
+			c, err := startChild(l, lock, i+1)
 			if err != nil {
 				fmt.Fprintf(out, "peer %d was not started again: %v\n", i+1, err)
 				continue
