@@ -116,6 +116,16 @@ func mustUserMode(m cbor.UserBufferEncMode, err error) cbor.UserBufferEncMode {
 	return m
 }
 
+// decoder takes texts that are not UTF-8: metadata is what clients sent, and headers are bytes. What was written must be readable.
+var decoder = mustDecMode(cbor.DecOptions{UTF8: cbor.UTF8DecodeInvalid}.DecMode())
+
+func mustDecMode(m cbor.DecMode, err error) cbor.DecMode {
+	if err != nil {
+		panic(fmt.Sprintf("engine: decoder options: %v", err))
+	}
+	return m
+}
+
 var blank [headerBytes]byte
 
 // begin fills buf with room for the header, the metadata (when s is not nil) and the bytes, and gives the header, which the appender completes.
@@ -156,7 +166,7 @@ func decodeMeta(e *entry, b []byte) (*stored, error) {
 
 func decodeStored(b []byte) (*stored, error) {
 	s := new(stored)
-	if err := cbor.Unmarshal(b, s); err != nil {
+	if err := decoder.Unmarshal(b, s); err != nil {
 		return nil, errs.New(errs.Corrupt, "decode record: %w", err)
 	}
 	return s, nil

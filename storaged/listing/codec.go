@@ -30,7 +30,9 @@ type stored struct {
 }
 
 var decoding = sync.OnceValue(func() cbor.DecMode {
-	mode, err := cbor.DecOptions{MaxArrayElements: 1 << 17, MaxMapPairs: 1 << 13, MaxNestedLevels: 8, DupMapKey: cbor.DupMapKeyEnforcedAPF}.DecMode()
+	mode, err := cbor.DecOptions{MaxArrayElements: 1 << 17, MaxMapPairs: 1 << 13, MaxNestedLevels: 8, DupMapKey: cbor.DupMapKeyEnforcedAPF,
+		UTF8: cbor.UTF8DecodeInvalid, // metadata is what clients sent: headers are bytes
+	}.DecMode()
 	if err != nil {
 		panic(err) // the options are constants
 	}

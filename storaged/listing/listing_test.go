@@ -305,9 +305,9 @@ func TestChange_Life(t *testing.T) {
 	}
 	do(peerapi.IndexChange{Timestamp: 17, Meta: meta("b", 17)}, errs.NotFound)
 	do(peerapi.IndexChange{Timestamp: 17, Created: 16, Meta: meta("b", 17)}, errs.NotFound)
-	do(peerapi.IndexChange{Timestamp: 20, Created: 18, CreatedPolicy: 7, Meta: meta("b", 20)}, fine)
+	do(peerapi.IndexChange{Timestamp: 20, Created: 18, CreatedPolicy: 7, Meta: meta("gr\xfcn", 20)}, fine)
 	b.crash()
-	if i := b.info(k); !i.Exists() || i.First != 18 || i.Policy != 7 || i.Meta["x-container-meta-m"].Value != "b" {
+	if i := b.info(k); !i.Exists() || i.First != 18 || i.Policy != 7 || i.Meta["x-container-meta-m"].Value != "gr\xfcn" {
 		t.Fatalf("anew: %+v", i)
 	}
 }

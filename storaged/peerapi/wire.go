@@ -83,7 +83,9 @@ var codecs = sync.OnceValue(func() codec {
 	if err != nil {
 		panic(err) // the options are constants
 	}
-	dec, err := cbor.DecOptions{MaxArrayElements: 1 << 16, MaxMapPairs: 1 << 13, MaxNestedLevels: 8, DupMapKey: cbor.DupMapKeyEnforcedAPF}.DecMode()
+	dec, err := cbor.DecOptions{MaxArrayElements: 1 << 16, MaxMapPairs: 1 << 13, MaxNestedLevels: 8, DupMapKey: cbor.DupMapKeyEnforcedAPF,
+		UTF8: cbor.UTF8DecodeInvalid, // metadata is what clients sent: headers are bytes
+	}.DecMode()
 	if err != nil {
 		panic(err)
 	}

@@ -195,6 +195,15 @@ func TestRowSupersedes(t *testing.T) {
 	}
 }
 
+// Headers are bytes. What one peer took and kept, the others must be able to read.
+func TestMessage_TextNeedNotBeUTF8(t *testing.T) {
+	var got ask
+	want := ask{Commit: &Commit{Record: Record{Meta: map[string]string{"x-object-meta-latin-1": "gr\xfcn"}}}}
+	if _, err := unpack(message(t, want, ""), &got); err != nil || !same(got, want) {
+		t.Fatalf("%+v became %+v: %v", want, got, err)
+	}
+}
+
 func FuzzMessage(f *testing.F) {
 	q := ask{Device: "d1", Key: &Key{Account: "a", Container: "c", Object: "o"}, At: 5, Range: &Range{1, 2}, Size: 7,
 		Commit: &Commit{Record: Record{Meta: map[string]string{"a": "b"}, Timestamp: 9}, Listing: []Target{{"p", "d"}}, Handoff: &Target{"p", "d"}},

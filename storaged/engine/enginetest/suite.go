@@ -108,7 +108,7 @@ func Key(object string) peerapi.Key {
 // Record is a version of an object with some metadata.
 func Record(object string, at clock.Timestamp) peerapi.Record {
 	return peerapi.Record{Key: Key(object), Timestamp: at, ETag: fmt.Sprintf("etag-%d", at), ContentType: "text/plain",
-		Meta: map[string]string{"x-object-meta-color": "blue", "content-encoding": "gzip"}, System: map[string]string{"crc": "x"}}
+		Meta: map[string]string{"x-object-meta-color": "blue", "x-object-meta-latin-1": "gr\xfcn", "content-encoding": "gzip"}, System: map[string]string{"crc": "x"}}
 }
 
 // Data is size bytes that depend on the seed and on their place.
