@@ -53,7 +53,7 @@ func ParseToken(s string) (*Token, error) {
 	if !ok || len(s) > tokenBytesMax {
 		return nil, errs.New(errs.Invalid, "this is no join token: one begins with %q", tokenPrefix)
 	}
-	b, err := base64.RawURLEncoding.DecodeString(encoded)
+	b, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	if err != nil || len(b) < 32+24+4 {
 		return nil, errs.New(errs.Invalid, "the join token is damaged: was it copied whole?")
 	}

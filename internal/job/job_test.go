@@ -3,6 +3,7 @@ package job_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,21 +44,21 @@ func TestLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		wake := make(chan struct{}, 1)
-		sweeps := 0
+		var sweeps atomic.Int64
 		done := make(chan struct{})
 		go func() {
-			job.Loop(ctx, time.Hour, wake, func(context.Context) { sweeps++ })
+			job.Loop(ctx, time.Hour, wake, func(context.Context) { sweeps.Add(1) })
 			close(done)
 		}()
 		wake <- struct{}{}
 		synctest.Wait()
-		if sweeps != 1 {
-			t.Fatalf("%d sweeps after a wake", sweeps)
+		if sweeps.Load() != 1 {
+			t.Fatalf("%d sweeps after a wake", sweeps.Load())
 		}
 		time.Sleep(3*time.Hour + time.Minute) // the bubble's time: it takes none
 		synctest.Wait()
-		if sweeps != 4 {
-			t.Fatalf("%d sweeps after three hours", sweeps)
+		if sweeps.Load() != 4 {
+			t.Fatalf("%d sweeps after three hours", sweeps.Load())
 		}
 		cancel()
 		<-done
