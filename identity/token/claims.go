@@ -118,7 +118,7 @@ func appendID(buf []byte, id string) ([]byte, error) {
 }
 
 func appendAudit(buf []byte, id string) ([]byte, error) {
-	raw, err := base64.RawURLEncoding.DecodeString(id)
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
 	if err != nil || len(raw) != auditBytes {
 		return nil, errs.New(errs.Invalid, "%q is not an audit id", id)
 	}
