@@ -1,6 +1,8 @@
 package swift
 
 import (
+	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,6 +56,9 @@ func parseOneRange(s string) (byteRange, bool) {
 			continue
 		}
 		n, err := strconv.ParseUint(end.digits, 10, 63)
+		if errors.Is(err, strconv.ErrRange) {
+			n, err = math.MaxInt64, nil // past the end of any object, whatever it is exactly
+		}
 		if err != nil {
 			return byteRange{}, false
 		}
