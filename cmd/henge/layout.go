@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"henge/cluster"
 )
 
 // layout says where henge up keeps things in its data directory.
@@ -29,6 +31,9 @@ func (l layout) device(i, k int) string {
 func (l layout) file(name string) string { return filepath.Join(l.dir, name) }
 func (l layout) exists(path string) bool { _, err := os.Stat(path); return err == nil }
 func (l layout) makePeerDir(i int) error { return os.MkdirAll(l.peerDir(i), 0o700) }
+
+// madeCluster tells whether a start got as far as to make the cluster.
+func (l layout) madeCluster() bool { return cluster.Holds(clusterDir(config{DataDir: l.peerDir(1)})) }
 
 func absoluteLayout(dir string) (layout, error) {
 	abs, err := filepath.Abs(dir)
@@ -77,16 +82,28 @@ func lockPeers(ctx context.Context, l layout) (*os.File, error) {
 	return nil, fmt.Errorf("lock %s: %w", l.peersLockFile(), err)
 }
 
-// spaceMinMiB is the least free space with which a start makes sense: below it every write would be refused.
-const spaceMinMiB = 512
+// spaceMinMiB is the least free space with which a first start makes sense: below it every write would be refused. What is there already must start on a full
+// disk too, or nothing could ever be deleted from it; spaceLeastMiB is for its logs.
+const (
+	spaceMinMiB   = 512
+	spaceLeastMiB = 16
+)
 
-func checkSpace(dir string) error {
+// leastSpace is how much space a start needs, in MiB.
+func leastSpace(l layout) int64 {
+	if l.madeCluster() {
+		return spaceLeastMiB
+	}
+	return spaceMinMiB
+}
+
+func checkSpace(dir string, least int64) error {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return fmt.Errorf("look at the disk under %s: %w", dir, err)
 	}
-	if free := int64(s.Bavail) * s.Bsize >> 20; free < spaceMinMiB {
-		return fmt.Errorf("the disk under %s is nearly full: %d MiB are free, at least %d are needed", dir, free, spaceMinMiB)
+	if free := int64(s.Bavail) * s.Bsize >> 20; free < least {
+		return fmt.Errorf("the disk under %s is nearly full: %d MiB are free, at least %d are needed", dir, free, least)
 	}
 	return nil
 }

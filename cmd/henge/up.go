@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"henge/cluster"
 )
 
 // upOptions are the flags of henge up.
@@ -73,7 +71,7 @@ func up(ctx context.Context, o upOptions, out io.Writer) error {
 		return err
 	}
 	defer peersLock.Close()
-	if err := checkSpace(l.dir); err != nil {
+	if err := checkSpace(l.dir, leastSpace(l)); err != nil {
 		return err
 	}
 	configs, err := prepare(l, o)
@@ -94,7 +92,7 @@ func up(ctx context.Context, o upOptions, out io.Writer) error {
 // prepare writes the configuration of each peer, or reads it when it is there: what the peers are was decided at the first start, where they listen is decided at each.
 // A start that ended before there was a cluster decided nothing.
 func prepare(l layout, o upOptions) ([]config, error) {
-	first := !cluster.Holds(clusterDir(config{DataDir: l.peerDir(1)}))
+	first := !l.madeCluster()
 	if first {
 		for i := 1; l.exists(l.peerConfig(i)); i++ {
 			if err := os.Remove(l.peerConfig(i)); err != nil {

@@ -37,6 +37,13 @@ func TestPrepare_Moved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// On a full disk what is there must start, or nothing could ever be deleted from it.
+	if least := leastSpace(l); least >= 256 { // the space that the devices hold back
+		t.Errorf("a restart asks for %d MiB", least)
+	}
+	if least := leastSpace(layout{t.TempDir()}); least <= 256 {
+		t.Errorf("a first start takes %d MiB, on which nothing could be written", least)
+	}
 	moved := layout{filepath.Join(filepath.Dir(l.dir), "after")}
 	if err := os.Rename(l.dir, moved.dir); err != nil {
 		t.Fatal(err)
