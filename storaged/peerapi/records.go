@@ -25,7 +25,7 @@ type Record struct {
 	ETag        string            `cbor:"6,keyasint,omitempty"`  // what a client sees, without quotes
 	ContentType string            `cbor:"7,keyasint,omitempty"`  //
 	Created     clock.Timestamp   `cbor:"8,keyasint,omitempty"`  // when the bytes were first written, if a metadata update changed Timestamp since
-	Meta        map[string]string `cbor:"9,keyasint,omitempty"`  // what clients set and see, by lower-case header name ("x-object-meta-color", "content-encoding")
+	Meta        map[string]string `cbor:"9,keyasint,omitempty"`  // what clients set and see, in bytes that need not be UTF-8, by lower-case header name ("x-object-meta-color", "content-encoding")
 	System      map[string]string `cbor:"10,keyasint,omitempty"` // what only Henge sets; no dialect shows it as it is
 	DeleteAt    int64             `cbor:"11,keyasint,omitempty"` // seconds since 1970; the object is gone from then on
 	Kind        Kind              `cbor:"12,keyasint,omitempty"` // what the bytes are
