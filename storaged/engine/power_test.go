@@ -103,7 +103,7 @@ func (h *history) step(ctx context.Context) error {
 }
 
 func (h *history) size() int {
-	return []int{0, 100, 5000, 60_000, 70_000, 200_000, 300_000}[h.random.IntN(7)]
+	return []int{0, 100, 5000, 60_000, 70_000, 265_000}[h.random.IntN(6)]
 }
 
 func (h *history) settle(object string, v version, out peerapi.Outcome, err error) error {
