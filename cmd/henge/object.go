@@ -104,8 +104,8 @@ func (p *peer) metricsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", p.metrics.Handler())
 	mux.HandleFunc("GET /healthcheck", func(w http.ResponseWriter, _ *http.Request) {
-		if troubles := p.troubles(); len(troubles) > 0 {
-			http.Error(w, strings.Join(troubles, "\n"), http.StatusServiceUnavailable)
+		if reasons := p.unready(); len(reasons) > 0 {
+			http.Error(w, strings.Join(reasons, "\n"), http.StatusServiceUnavailable)
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain")

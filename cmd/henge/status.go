@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,8 +63,8 @@ func (p *peer) serveStatus(ctx context.Context, s rpc.Stream) error {
 	return s.Send(raw)
 }
 
-// troubles are the reasons why this peer is not all well; empty when it is.
-func (p *peer) troubles() []string {
+// unready are the reasons why this peer cannot do its work now; empty when it can. A device that is broken or full is no such reason: the others go on.
+func (p *peer) unready() []string {
 	var all []string
 	if p.node.Leader() == "" {
 		all = append(all, "no leader: the state can be read, not changed")
@@ -71,15 +72,31 @@ func (p *peer) troubles() []string {
 	if placed := p.placed.Load(); placed == nil || placed.book.Ring(rings.Object) == nil {
 		all = append(all, "no rings yet")
 	}
+	return all
+}
+
+// troubles are the reasons why this peer is not all well; empty when it is.
+func (p *peer) troubles() []string {
+	all := p.unready()
 	for _, d := range p.deviceStatus(context.Background()) {
-		switch {
-		case d.Error != "":
-			all = append(all, "device "+d.Name+": "+d.Error)
-		case d.Usage.Full:
-			all = append(all, "device "+d.Name+" is full")
+		if trouble := d.trouble(); trouble != "" {
+			all = append(all, "device "+d.Name+": "+trouble)
 		}
 	}
 	return all
+}
+
+// trouble is why the device is not all well; "" when it is.
+func (d *deviceStatus) trouble() string {
+	switch {
+	case d.Error != "":
+		return d.Error
+	case d.Usage.Full:
+		return "full"
+	case d.Usage.Quarantine > 0:
+		return fmt.Sprintf("%d corrupt records set aside", d.Usage.Quarantine)
+	}
+	return ""
 }
 
 // services are the addresses that this peer serves at.
@@ -204,12 +221,7 @@ func printStatus(out io.Writer, reports []report, published map[string]uint64) {
 	fmt.Fprintln(t, "\nDEVICE\tSIZE GiB\tUSED GiB\tFREE GiB\tOBJECTS\tPENDING\tQUARANTINED\tSTATE")
 	for _, r := range reports {
 		for _, d := range r.status.Devices {
-			word := "well"
-			if d.Error != "" {
-				word = d.Error
-			} else if d.Usage.Full {
-				word = "full"
-			}
+			word := cmp.Or(d.trouble(), "well")
 			u := d.Usage
 			fmt.Fprintf(t, "%s/%s\t%.1f\t%.1f\t%.1f\t%d\t%d\t%d\t%s\n", r.member.ID, d.Name, gib(u.Size), gib(u.Used), gib(u.Free), u.Objects, u.Pending, u.Quarantine, word)
 		}

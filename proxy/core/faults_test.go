@@ -127,6 +127,36 @@ func TestRead_UndecidedWriteIsSettled(t *testing.T) {
 	}
 }
 
+// One primary missed the write and another finds its copy corrupt: the third alone has it, and it is still what there is.
+func TestRead_OneMissedItAndOneLostIt(t *testing.T) {
+	for _, size := range []int{10, 300_000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			m, c := one(t, 3)
+			mustMake(t, c, "c")
+			m.set("c", true)
+			body := strings.Repeat("b", size)
+			put(t, c, "o", body)
+			m.set("c", false)
+			m.faults(func(k call) error { // until it is written anew, peer a can only say that it had something
+				switch k.method {
+				case "Head", "Open", "Prepare":
+					if k.key.Object == "o" && k.peer == "a" {
+						return errs.New(errs.Corrupt, "set aside")
+					}
+				}
+				return nil
+			}, nil)
+			for range 2 {
+				wantBody(t, c, "o", body)
+			}
+			// What the first read settled holds without the one that had it.
+			m.faults(nil, nil)
+			m.set("b", true)
+			wantBody(t, c, "o", body)
+		})
+	}
+}
+
 func TestRead_NewestAsksAll(t *testing.T) {
 	m, c := one(t, 3)
 	mustMake(t, c, "c")

@@ -83,12 +83,16 @@ func (s *Store) record(v *slot, all bool) (*stored, entry, []byte, error) {
 	return rec, e, b, nil
 }
 
-// lookup finds a key and reads its record (nil when there is none). A corrupt one is set aside.
+// lookup finds a key and reads its record (nil when there is none). A corrupt one is set aside. errs.Corrupt then and from then on, until something newer is written: who lost a
+// version must not vote as one who never had it.
 func (s *Store) lookup(id ID, all bool) (v view, rec *stored, e entry, b []byte, err error) {
 	for {
 		v = s.index.get(id)
-		if !v.found() || v.is(flagLost) {
+		if !v.found() {
 			return v, nil, e, nil, nil
+		}
+		if v.is(flagLost) {
+			return v, nil, e, nil, errLost(&v)
 		}
 		rec, e, b, err = s.record(&v.slot, all)
 		if errors.Is(err, errMoved) {
@@ -102,6 +106,10 @@ func (s *Store) lookup(id ID, all bool) (v view, rec *stored, e entry, b []byte,
 		}
 		return v, rec, e, b, err
 	}
+}
+
+func errLost(v *view) error {
+	return errs.New(errs.Corrupt, "the version at %d was found corrupt and set aside", v.ts)
 }
 
 // setAside makes the engine forget a record that was found corrupt, but not its timestamp: nothing older is taken in its place, and the same version may be
@@ -366,6 +374,9 @@ func (s *Store) Walk(p ring.Partition, power uint8) iter.Seq2[Held, error] {
 			return
 		}
 		for _, found := range s.index.within(p, power) {
+			if now := s.index.get(found.id()); now.is(flagLost) {
+				continue
+			}
 			_, rec, _, _, err := s.lookup(found.id(), false)
 			switch {
 			case err != nil:

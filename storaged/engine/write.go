@@ -213,6 +213,9 @@ func (s *Store) Restamp(ctx context.Context, from clock.Timestamp, w Write) (pee
 }
 
 func (s *Store) restamp(from clock.Timestamp, w Write) (peerapi.Outcome, error) {
+	if v := s.index.get(IDOf(w.Record.Key)); v.is(flagLost) {
+		return peerapi.Outcome{Missing: true, Newest: v.standing().Newest()}, nil
+	}
 	v, rec, e, b, err := s.lookup(IDOf(w.Record.Key), true)
 	if err != nil {
 		return peerapi.Outcome{}, err
@@ -248,6 +251,10 @@ func (s *Store) Prepare(ctx context.Context, key peerapi.Key, ballot clock.Times
 		return peerapi.Outcome{}, peerapi.State{}, err
 	}
 	id := IDOf(key)
+	if v := s.index.get(id); v.is(flagLost) {
+		// It accepted something once, and does not know what any more: its promise would count as one of an empty acceptor.
+		return peerapi.Outcome{}, peerapi.State{}, fmt.Errorf("prepare %s at %d: %w", name(key), ballot, errLost(&v))
+	}
 	out, err := s.promise(id, ballot)
 	if err != nil {
 		return out, peerapi.State{}, fmt.Errorf("prepare %s at %d: %w", name(key), ballot, err)
