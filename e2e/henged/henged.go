@@ -57,7 +57,7 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 	ports := o.Ports
 	if ports == nil {
 		var err error
-		if ports, err = freePorts(); err != nil {
+		if ports, err = FreePorts(); err != nil {
 			return nil, err
 		}
 	}
@@ -93,7 +93,7 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 		c.Kill()
 		return nil, ctx.Err()
 	}
-	if c.Environment, err = environment(filepath.Join(o.Dir, "openrc"), filepath.Join(o.Dir, "aws.env")); err != nil {
+	if c.Environment, err = Environment(filepath.Join(o.Dir, "openrc"), filepath.Join(o.Dir, "aws.env")); err != nil {
 		c.Kill()
 		return nil, err
 	}
@@ -214,8 +214,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// freePorts finds five ports that nobody listens on, on the first loopback addresses.
-func freePorts() (*Ports, error) {
+// FreePorts finds five ports that nobody listens on, on the first loopback addresses.
+func FreePorts() (*Ports, error) {
 	var got [5]int
 	for i := range got {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -228,8 +228,8 @@ func freePorts() (*Ports, error) {
 	return &Ports{got[0], got[1], got[2], got[3], got[4]}, nil
 }
 
-// environment reads the assignments of shell files that henge up wrote.
-func environment(paths ...string) (map[string]string, error) {
+// Environment reads the assignments of shell files that henge up wrote.
+func Environment(paths ...string) (map[string]string, error) {
 	env := map[string]string{}
 	for _, path := range paths {
 		raw, err := os.ReadFile(path)
