@@ -47,7 +47,8 @@ type Node struct {
 
 	mu      sync.Mutex // guards the fields below
 	cached  map[string]peerRecord
-	changed chan struct{} // closed, and made anew, when Members may answer something else
+	called  map[string]string // where each peer that was ever called was last
+	changed chan struct{}     // closed, and made anew, when Members may answer something else
 	started bool
 	stopped bool
 }
@@ -66,7 +67,7 @@ func Open(cfg Config) (*Node, error) {
 	if cfg.ID != "" && cfg.ID != self.ID {
 		return nil, errs.New(errs.Invalid, "%s is the directory of peer %q, not of %q", cfg.Dir, self.ID, cfg.ID)
 	}
-	n := &Node{cfg: cfg, self: self, joins: make(chan struct{}, joinsMax), whole: make(chan struct{}), changed: make(chan struct{}), cached: map[string]peerRecord{}, opened: cfg.Clock.Now()}
+	n := &Node{cfg: cfg, self: self, joins: make(chan struct{}, joinsMax), whole: make(chan struct{}), changed: make(chan struct{}), cached: map[string]peerRecord{}, called: map[string]string{}, opened: cfg.Clock.Now()}
 	n.removed.Store(&map[string]bool{})
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.readCachedPeers(); err != nil {
@@ -331,17 +332,32 @@ func (n *Node) gossipKeys() [][]byte {
 	return keys
 }
 
-// addressOf finds where a peer listens: by gossip, by the state, or by what was known when all were last up.
+// addressOf finds where a peer listens: by gossip, by the state, or by what was known when all were last up. One that was removed is still found where it was last: of two
+// voters, the one that stays needs the vote of the one that leaves, once more.
 func (n *Node) addressOf(id string) (string, error) {
+	address, found := n.find(id)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if found {
+		n.called[id] = address
+		return address, nil
+	}
+	if address, ok := n.called[id]; ok {
+		return address, nil
+	}
+	return "", errs.New(errs.NotFound, "no peer %q", id)
+}
+
+func (n *Node) find(id string) (address string, found bool) {
 	if g := n.gossip.Load(); g != nil {
 		if m, ok := g.Find(id); ok && m.Alive && m.Meta.RPC != "" {
-			return m.Meta.RPC, nil
+			return m.Meta.RPC, true
 		}
 	}
 	if p, ok := n.known()[id]; ok {
-		return p.rpc(), nil
+		return p.rpc(), true
 	}
-	return "", errs.New(errs.NotFound, "no peer %q", id)
+	return "", false
 }
 
 // known are all peers of the state and of the cached file.
