@@ -53,10 +53,45 @@ func TestKill_NothingAcknowledgedIsLost(t *testing.T) {
 	w.check(t)
 }
 
+// TestKill_SeveralPeersAtOnce kills three peers of four in the same moment, the only one left included later: what cannot be stored is refused meanwhile, and nothing
+// acknowledged before or after is lost.
+func TestKill_SeveralPeersAtOnce(t *testing.T) {
+	c := ownCloud(t, henged.Options{Peers: 4, Devices: 1, Args: []string{"--restart"}})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if _, err := awsClient(c, 1).CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("kill")}); err != nil {
+		t.Fatal(err)
+	}
+	w := &workload{cloud: c, live: map[string][]byte{}, dead: map[string]bool{}, tolerant: true}
+	var clients sync.WaitGroup
+	for i := range 4 {
+		clients.Go(func() { w.run(ctx, t, i) })
+	}
+	for _, victims := range [][]int{{2, 3, 4}, {1, 2, 3, 4}} {
+		w.waitFor(t, 80)
+		before := c.PeerPIDs()
+		for _, v := range victims {
+			if err := c.KillPeer(v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, fmt.Sprintf("peers %v come back", victims), func() bool {
+			now := c.PeerPIDs()
+			return !slices.ContainsFunc(victims, func(v int) bool { return now[v-1] == 0 || now[v-1] == before[v-1] })
+		})
+		client(t, c, c.Dir, binary(t), "status", "--wait", "--data-dir", c.Dir)
+	}
+	w.waitFor(t, 80)
+	cancel()
+	clients.Wait()
+	w.check(t)
+}
+
 // workload is a set of clients that remember what was acknowledged. Each key belongs to one client, so that what must be there is known.
 type workload struct {
-	cloud *henged.Cloud
-	done  atomic.Int64 // operations acknowledged
+	cloud    *henged.Cloud
+	tolerant bool         // operations may fail; their keys are not looked at any more
+	done     atomic.Int64 // operations acknowledged
 
 	mu   sync.Mutex // guards the fields below
 	live map[string][]byte
@@ -88,12 +123,37 @@ func (w *workload) run(ctx context.Context, t *testing.T, number int) {
 			err = w.delete(ctx, c, mine[i])
 			mine = slices.Delete(mine, i, i+1)
 		}
-		if err != nil && ctx.Err() == nil {
+		var wrong wrongBytesError
+		switch {
+		case err == nil:
+			w.done.Add(1)
+		case ctx.Err() != nil:
+			return
+		case !w.tolerant || errors.As(err, &wrong):
 			t.Errorf("client %d: %v", number, err)
 			return
+		default:
+			mine = slices.DeleteFunc(mine, func(key string) bool { return !w.known(key) })
 		}
-		w.done.Add(1)
 	}
+}
+
+// known tells whether it is known what a key holds.
+func (w *workload) known(key string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, ok := w.live[key]
+	return ok
+}
+
+// wrongBytesError: an object came back as nobody wrote it.
+type wrongBytesError struct {
+	key       string
+	got, want int
+}
+
+func (e wrongBytesError) Error() string {
+	return fmt.Sprintf("%s came back with %d bytes that are not the %d written", e.key, e.got, e.want)
 }
 
 func (w *workload) put(ctx context.Context, c *s3.Client, key string, body []byte) error {
@@ -117,7 +177,7 @@ func (w *workload) get(ctx context.Context, c *s3.Client, key string) error {
 	defer got.Body.Close()
 	back, err := io.ReadAll(got.Body)
 	if err == nil && !bytes.Equal(back, want) {
-		return fmt.Errorf("%s came back with %d bytes that are not the %d written", key, len(back), len(want))
+		return wrongBytesError{key, len(back), len(want)}
 	}
 	return err
 }

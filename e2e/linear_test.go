@@ -16,6 +16,7 @@ import (
 	"github.com/anishathalye/porcupine"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 
 	"henge/e2e/henged"
@@ -64,7 +65,8 @@ var register = porcupine.Model{
 	},
 }
 
-// TestConditionalWrites_AreLinearizable runs plain and conditional writes, deletes and reads of few keys through three peers while others are killed.
+// TestConditionalWrites_AreLinearizable runs plain and conditional writes (small, large, completions of uploads), deletes and reads of few keys through three peers
+// while others are killed.
 func TestConditionalWrites_AreLinearizable(t *testing.T) {
 	c := ownCloud(t, henged.Options{Peers: 4, Devices: 1, Args: []string{"--restart"}})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -72,7 +74,7 @@ func TestConditionalWrites_AreLinearizable(t *testing.T) {
 	if _, err := awsClient(c, 1).CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("linear")}); err != nil {
 		t.Fatal(err)
 	}
-	const keys, clients, steps = 3, 6, 60
+	const keys, clients, steps = 4, 6, 150
 	h := &history{start: time.Now(), ops: make([][]porcupine.Operation, keys)}
 	var wg sync.WaitGroup
 	for i := range clients {
@@ -84,7 +86,7 @@ func TestConditionalWrites_AreLinearizable(t *testing.T) {
 		})
 	}
 	go func() { // kills peer 4, again and again as it comes back
-		tick := time.NewTicker(3 * time.Second)
+		tick := time.NewTicker(2 * time.Second)
 		defer tick.Stop()
 		for {
 			select {
@@ -125,7 +127,7 @@ func (h *history) run(c *henged.Cloud, clientID, peer, key int, value string, ra
 	// One try a call: a retry by the SDK would be a second operation.
 	s3c := s3.New(awsClient(c, peer).Options(), func(o *s3.Options) { o.RetryMaxAttempts = 1 })
 	name := fmt.Sprintf("key-%d", key)
-	s := step{kind: []string{"get", "put", "put", "put", "delete"}[random.IntN(5)], value: value}
+	s := step{kind: []string{"get", "put", "put", "put", "delete"}[random.IntN(5)], value: shapes[random.IntN(len(shapes))] + value}
 	call := time.Since(h.start)
 	if s.kind != "get" {
 		switch random.IntN(3) {
@@ -166,16 +168,17 @@ func perform(c *s3.Client, key string, s step) step {
 	switch s.kind {
 	case "get":
 		found, err := read(c, key)
+		if errors.Is(err, errTorn) {
+			return step{found: err.Error()} // no history allows it
+		}
 		return step{found: found, unknown: err != nil}
 	case "put":
-		in := &s3.PutObjectInput{Bucket: aws.String("linear"), Key: &key, Body: strings.NewReader(s.value)}
-		switch s.match {
-		case "":
-		case "*":
-			in.IfNoneMatch = aws.String("*")
-		default:
-			in.IfMatch = aws.String(etag(s.match))
+		if strings.HasPrefix(s.value, inParts) {
+			err = putInParts(ctx, c, key, s)
+			break
 		}
+		in := &s3.PutObjectInput{Bucket: aws.String("linear"), Key: &key, Body: strings.NewReader(bodyOf(s.value))}
+		in.IfMatch, in.IfNoneMatch = s.condition()
 		_, err = c.PutObject(ctx, in)
 	case "delete":
 		in := &s3.DeleteObjectInput{Bucket: aws.String("linear"), Key: &key}
@@ -189,15 +192,80 @@ func perform(c *s3.Client, key string, s step) step {
 		return step{refused: true}
 	}
 	var api smithy.APIError
-	if errors.As(err, &api) && api.ErrorCode() == "ConditionalRequestConflict" {
+	if errors.Is(err, errNotBegun) || errors.As(err, &api) && api.ErrorCode() == "ConditionalRequestConflict" {
 		// It certainly did not happen, and says nothing of the condition: as if it had never been called.
 		return step{conflict: true}
 	}
 	return step{unknown: err != nil}
 }
 
+// The shapes of a value, as its first letters: each is stored in another way.
+const (
+	small   = "small-"  // in one record
+	large   = "large-"  // in a file of its own, streamed
+	inParts = "parts-"  // a multipart upload, made visible by its completion
+	padding = 200 << 10 // bytes that make a value large
+)
+
+var shapes = []string{small, large, inParts}
+
+// bodyOf is what is stored for a value.
+func bodyOf(value string) string {
+	if strings.HasPrefix(value, small) {
+		return value
+	}
+	return value + "\n" + strings.Repeat(value, padding/len(value))
+}
+
+// valueOf is the value that a body stands for; an error if it is none that was ever written.
+func valueOf(body string) (string, error) {
+	value, _, _ := strings.Cut(body, "\n")
+	if body != bodyOf(value) {
+		return "", fmt.Errorf("%w: %d bytes that begin with %.40q", errTorn, len(body), body)
+	}
+	return value, nil
+}
+
+var errTorn = errors.New("this was never written")
+
 // etag is what S3 calls the ETag of a value.
-func etag(value string) string { return fmt.Sprintf(`"%x"`, md5.Sum([]byte(value))) }
+func etag(value string) string {
+	sum := md5.Sum([]byte(bodyOf(value)))
+	if strings.HasPrefix(value, inParts) {
+		return fmt.Sprintf(`"%x-1"`, md5.Sum(sum[:]))
+	}
+	return fmt.Sprintf(`"%x"`, sum)
+}
+
+// condition is the step's, as If-Match and If-None-Match.
+func (s step) condition() (match, noneMatch *string) {
+	switch s.match {
+	case "":
+		return nil, nil
+	case "*":
+		return nil, aws.String("*")
+	}
+	return aws.String(etag(s.match)), nil
+}
+
+// errNotBegun: the upload ended before anything asked for it to be completed.
+var errNotBegun = errors.New("the upload was not completed")
+
+func putInParts(ctx context.Context, c *s3.Client, key string, s step) error {
+	up, err := c.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: aws.String("linear"), Key: &key})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotBegun, err)
+	}
+	part, err := c.UploadPart(ctx, &s3.UploadPartInput{Bucket: aws.String("linear"), Key: &key, UploadId: up.UploadId, PartNumber: aws.Int32(1), Body: strings.NewReader(bodyOf(s.value))})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotBegun, err)
+	}
+	in := &s3.CompleteMultipartUploadInput{Bucket: aws.String("linear"), Key: &key, UploadId: up.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{{ETag: part.ETag, PartNumber: aws.Int32(1)}}}}
+	in.IfMatch, in.IfNoneMatch = s.condition()
+	_, err = c.CompleteMultipartUpload(ctx, in)
+	return err
+}
 
 // read gives the value of a key, "" when there is none.
 func read(c *s3.Client, key string) (string, error) {
@@ -212,6 +280,8 @@ func read(c *s3.Client, key string) (string, error) {
 	}
 	defer got.Body.Close()
 	var b bytes.Buffer
-	_, err = io.Copy(&b, got.Body)
-	return b.String(), err
+	if _, err := io.Copy(&b, got.Body); err != nil {
+		return "", err
+	}
+	return valueOf(b.String())
 }
