@@ -126,6 +126,51 @@ func TestUp_EverythingIsThereAfterARestart(t *testing.T) {
 	}
 }
 
+// TestUp_GoesOnWithoutABrokenDevice starts a peer one of whose four devices cannot be used: the other three hold everything that was written and take what is new,
+// and henge status names the device and the reason.
+func TestUp_GoesOnWithoutABrokenDevice(t *testing.T) {
+	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "d")
+	first, err := henged.Start(ctx, henged.Options{Binary: binary(t), Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket := aws.String("broken")
+	if _, err := awsClient(first, 1).CreateBucket(ctx, &s3.CreateBucketInput{Bucket: bucket}); err != nil {
+		t.Fatal(err)
+	}
+	body := pattern(100_000)
+	put := func(c *henged.Cloud, from, to int) {
+		for i := from; i < to; i++ {
+			key := fmt.Sprint("key-", i)
+			if _, err := awsClient(c, 1).PutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: &key, Body: bytes.NewReader(body)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	put(first, 0, 10)
+	if err := first.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	device := filepath.Join(dir, "peer-1", "devices", "d2")
+	if err := os.Rename(device, device+".away"); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, device, []byte("this is no folder"))
+	second := ownCloud(t, henged.Options{Dir: dir, Ports: &first.Ports})
+	out, err := tryClient(second, dir, binary(t), "status", "--data-dir", dir)
+	if err == nil || !strings.Contains(out, "device d2: ") || !strings.Contains(out, "not a directory") {
+		t.Errorf("status, %v:\n%s", err, out)
+	}
+	put(second, 10, 20)
+	listed, err := awsClient(second, 1).ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: bucket})
+	if err != nil || len(listed.Contents) != 20 {
+		t.Errorf("%d listed, %v", len(listed.Contents), err)
+	}
+	for i := range 20 {
+		checkObject(t, awsClient(second, 1), "broken", fmt.Sprint("key-", i), body)
+	}
+}
+
 func checkObject(t *testing.T, c *s3.Client, bucket, key string, want []byte) {
 	t.Helper()
 	got, err := c.GetObject(context.Background(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})

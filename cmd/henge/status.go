@@ -91,6 +91,8 @@ func (d *deviceStatus) trouble() string {
 	switch {
 	case d.Error != "":
 		return d.Error
+	case d.Usage.Failed != "":
+		return d.Usage.Failed
 	case d.Usage.Full:
 		return "full"
 	case d.Usage.Quarantine > 0:

@@ -30,8 +30,9 @@ func (p *peer) openStorage(ctx context.Context) error {
 	devices := map[string]string{}
 	if p.cfg.has("storage") {
 		for _, d := range p.cfg.Devices {
+			// One that cannot be made cannot be opened either: that device is out of use then, not the peer.
 			if err := os.MkdirAll(d.Path, 0o700); err != nil {
-				return fmt.Errorf("device %s: %w", d.Name, err)
+				p.logger.Warn("make the folder of a device", "device", d.Name, "error", err)
 			}
 			devices[d.Name] = d.Path
 		}

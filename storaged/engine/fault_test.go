@@ -128,8 +128,8 @@ func TestFailed(t *testing.T) {
 				t.Fatalf("prepare: %v", err)
 			}
 			want(t, e, "a", version{at: 10, data: enginetest.Data(1, 100_000)})
-			if !e.Usage().Full {
-				t.Fatal("usage does not say that nothing can be written")
+			if u := e.Usage(); !strings.Contains(u.Failed, "takes no more writes") || u.Full {
+				t.Fatalf("usage does not say why nothing can be written: %+v", u)
 			}
 			e = reopened(t, e, cfg) // an operator replaced the cable
 			put(t, e, "a", 40, enginetest.Data(3, 10))

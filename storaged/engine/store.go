@@ -273,13 +273,18 @@ func (s *Store) closeFiles() error {
 // Usage tells how full the disk is; others may share it.
 func (s *Store) Usage() peerapi.Usage {
 	u := peerapi.Usage{Objects: s.objects.Load(), Quarantine: s.quarantine.Load(), Pending: s.journl.count(StreamPending)}
+	if failed := s.failed.Load(); failed != nil {
+		u.Failed = (*failed).Error()
+	}
 	room, reserved, err := s.space.look(0)
 	if err != nil {
 		s.log.Warn("usage", "dir", s.cfg.Dir, "error", err)
-		u.Full = true
+		if u.Failed == "" {
+			u.Failed = fmt.Sprintf("its space cannot be told: %v", err)
+		}
 		return u
 	}
 	u.Size, u.Free, u.Used, u.Reserved = room.Size, room.Free, room.Size-room.Free, reserved
-	u.Full = room.Free < reserved || s.failed.Load() != nil
+	u.Full = room.Free < reserved
 	return u
 }

@@ -67,7 +67,9 @@ type Usage struct {
 	Objects    int64 `cbor:"5,keyasint"`
 	Pending    int64 `cbor:"6,keyasint"` // listing updates queued
 	Quarantine int64 `cbor:"7,keyasint"` // records set aside as corrupt
-	Full       bool  `cbor:"8,keyasint"`
+	Full       bool  `cbor:"8,keyasint"` // only what the reserve is for is taken
+	// Failed is why the device takes no writes at all until it is opened again; "" when it does.
+	Failed string `cbor:"9,keyasint,omitempty"`
 }
 
 // Devices finds devices, here or elsewhere.

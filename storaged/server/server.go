@@ -108,7 +108,7 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) open(name, dir string) (*Local, error) {
 	e, err := s.cfg.Open(name, dir)
 	if err != nil {
-		return nil, fmt.Errorf("open device %s: %w", name, err)
+		return nil, err
 	}
 	c := s.cfg.Listing
 	c.Path, c.Journal, c.Clock, c.Log = filepath.Join(dir, "listing.db"), e.Journal(), s.cfg.Clock, s.cfg.Log.With("device", name)
