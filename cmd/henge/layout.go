@@ -110,20 +110,17 @@ func checkSpace(dir string, least int64) error {
 
 // checkPorts tries to listen where a peer is going to listen, so that a port in use is one clear line at once.
 func checkPorts(address string, ports portsConfig) error {
-	for _, p := range []struct {
-		service string
-		port    int
-	}{{"identity", ports.Identity}, {"object", ports.Object}, {"peers", ports.Peers}, {"gossip", ports.Gossip}, {"metrics", ports.Metrics}} {
-		addr := net.JoinHostPort(address, fmt.Sprint(p.port))
+	for _, p := range ports.entries() {
+		addr := net.JoinHostPort(address, fmt.Sprint(*p.port))
 		ln, err := net.Listen("tcp", addr)
 		switch {
 		case errors.Is(err, syscall.EADDRINUSE):
-			return fmt.Errorf("%s is in use by another program: the %s port is set by --%s-port", addr, p.service, p.service)
+			return fmt.Errorf("%s is in use by another program: the %s port is set by --%s-port", addr, p.name, p.name)
 		case err != nil:
-			return fmt.Errorf("the %s port: %w", p.service, err)
+			return fmt.Errorf("the %s port: %w", p.name, err)
 		}
 		if err := ln.Close(); err != nil {
-			return fmt.Errorf("the %s port: %w", p.service, err)
+			return fmt.Errorf("the %s port: %w", p.name, err)
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func startPeer(ctx context.Context, cfg config, start peerStart) (p *peer, err e
 	if err := p.wire(life); err != nil {
 		return p, err
 	}
-	return p, p.listen()
+	return p, p.listen(life)
 }
 
 // openNode makes, joins or reopens the cluster.
@@ -149,25 +149,44 @@ func (p *peer) fail(err error) {
 	}
 }
 
-// listen opens the ports of the roles that the peer plays.
-func (p *peer) listen() error {
-	type service struct {
-		name    string
-		port    int
-		handler http.Handler
-		on      bool
+// listener is a port that a peer opens.
+type listener struct {
+	name    string
+	port    int
+	handler http.Handler
+	on      bool
+}
+
+// listeners are the ports of the roles that the peer plays, and what answers there.
+func (p *peer) listeners(life context.Context) ([]listener, error) {
+	all := []listener{
+		{"identity", p.cfg.Ports.Identity, p.identity.Handler(), p.cfg.has("identity")},
+		{"object", p.cfg.Ports.Object, p.objectHandler(), p.cfg.has("proxy")},
+		{"metrics", p.cfg.Ports.Metrics, p.metricsHandler(), true},
 	}
+	for _, s := range played(&p.cfg) {
+		handler, err := s.start(p, life)
+		if err != nil {
+			return nil, fmt.Errorf("start the %s service: %w", s.role, err)
+		}
+		all = append(all, listener{s.role, *s.port(&p.cfg.Ports), handler, true})
+	}
+	return all, nil
+}
+
+// listen opens the ports.
+func (p *peer) listen(life context.Context) error {
 	requests := p.metrics.Histogram("henge_request_seconds", "Time to answer a request, by service, method and status.", "service", "method", "status")
 	sent := p.metrics.Counter("henge_sent_bytes_total", "Bytes of bodies sent to clients, by service.", "service")
 	observe := func(r httpapi.Request) {
 		requests.Observe(r.Duration.Seconds(), r.Service, knownMethod(r.Method), statusClass(r.Status))
 		sent.Add(float64(r.Sent), r.Service)
 	}
-	for _, s := range []service{
-		{"identity", p.cfg.Ports.Identity, p.identity.Handler(), p.cfg.has("identity")},
-		{"object", p.cfg.Ports.Object, p.objectHandler(), p.cfg.has("proxy")},
-		{"metrics", p.cfg.Ports.Metrics, p.metricsHandler(), true},
-	} {
+	open, err := p.listeners(life)
+	if err != nil {
+		return err
+	}
+	for _, s := range open {
 		if !s.on {
 			continue
 		}

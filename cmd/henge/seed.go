@@ -113,7 +113,7 @@ func seedIdentity(ctx context.Context, dir string, store state.Store, c config) 
 		return err
 	}
 	done, err := identity.Bootstrap(ctx, store, identity.BootstrapConfig{
-		AdminPassword: a.Password, Region: a.Region, Services: identity.ObjectStoreServices(a.IdentityURL, a.ObjectURL),
+		AdminPassword: a.Password, Region: a.Region, Services: append(identity.ObjectStoreServices(a.IdentityURL, a.ObjectURL), catalogEntries(&c)...),
 	})
 	if err != nil {
 		return err

@@ -110,6 +110,9 @@ func services(c config) map[string]string {
 	if c.has("proxy") {
 		all["object"] = hostPort(c.Address, c.Ports.Object)
 	}
+	for _, s := range played(&c) {
+		all[s.role] = s.address(&c)
+	}
 	return all
 }
 
@@ -239,7 +242,7 @@ func printStatus(out io.Writer, reports []report, published map[string]uint64) {
 		fmt.Fprintf(t, "%s\t%d\t%d of %d\n", name, published[name], have, len(reports))
 	}
 	fmt.Fprintln(t, "\nSERVICE\tADDRESSES")
-	for _, name := range []string{"identity", "object", "metrics"} {
+	for _, name := range serviceNames() {
 		var at []string
 		for _, r := range reports {
 			if a := r.status.Services[name]; a != "" {
@@ -249,6 +252,15 @@ func printStatus(out io.Writer, reports []report, published map[string]uint64) {
 		fmt.Fprintf(t, "%s\t%s\n", name, strings.Join(at, " "))
 	}
 	t.Flush()
+}
+
+// serviceNames are the services in the order in which they are shown.
+func serviceNames() []string {
+	names := []string{"identity", "object"}
+	for _, s := range parts() {
+		names = append(names, s.role)
+	}
+	return append(names, "metrics")
 }
 
 func gib(n int64) float64 { return float64(n) / (1 << 30) }

@@ -101,6 +101,9 @@ func waitReady(ctx context.Context, configs []config) error {
 		if c.has("proxy") {
 			urls = append(urls, "http://"+hostPort(c.Address, c.Ports.Object)+"/healthcheck")
 		}
+		for _, s := range played(&c) {
+			urls = append(urls, "http://"+s.address(&c)+s.health)
+		}
 		for _, url := range urls {
 			if err := until(ctx, func(ctx context.Context) error { return answers(ctx, client, url) }); err != nil {
 				return err

@@ -39,11 +39,9 @@ func newUpCommand() *cobra.Command {
 	f.IntVar(&o.devices, "devices", 4, "how many devices (folders) each peer has")
 	f.StringVar(&o.address, "address", "127.0.0.1", "the first peer's address")
 	f.BoolVar(&o.restart, "restart", false, "start a peer again when its process ends")
-	f.IntVar(&o.ports.Identity, "identity-port", o.ports.Identity, "Keystone v3")
-	f.IntVar(&o.ports.Object, "object-port", o.ports.Object, "Swift and S3")
-	f.IntVar(&o.ports.Peers, "peers-port", o.ports.Peers, "the peers among themselves")
-	f.IntVar(&o.ports.Gossip, "gossip-port", o.ports.Gossip, "membership")
-	f.IntVar(&o.ports.Metrics, "metrics-port", o.ports.Metrics, "metrics and health")
+	for _, e := range o.ports.entries() {
+		f.IntVar(e.port, e.name+"-port", *e.port, e.help)
+	}
 	return cmd
 }
 
@@ -279,6 +277,9 @@ func printReady(out io.Writer, l layout, configs []config) {
 	fmt.Fprintf(t, "identity\t%s\t. %s && openstack token issue\n", c.identityURL(), l.file("openrc"))
 	fmt.Fprintf(t, "object (Swift)\t%s\t. %s && swift upload photos *.jpg\n", c.objectURL(), l.file("openrc"))
 	fmt.Fprintf(t, "object (S3)\t%s\t. %s && aws --endpoint-url $AWS_ENDPOINT_URL s3 mb s3://photos\n", c.objectURL(), l.file("aws.env"))
+	for _, s := range played(&c) {
+		fmt.Fprintf(t, "%s\t%s\t. %s && %s\n", s.role, s.url(&c), l.file("openrc"), s.try)
+	}
 	fmt.Fprintf(t, "metrics\t%s\tcurl %s/healthcheck\n", c.metricsURL(), c.metricsURL())
 	fmt.Fprintf(t, "cluster\t%s, %s\t%s status --data-dir %s\n", count(len(configs), "peer"), count(len(configs)*len(c.Devices), "device"), os.Args[0], l.dir)
 	t.Flush()

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,8 +62,7 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 			return nil, err
 		}
 	}
-	args := []string{"up", "--data-dir", o.Dir, "--identity-port", strconv.Itoa(ports.Identity), "--object-port", strconv.Itoa(ports.Object),
-		"--peers-port", strconv.Itoa(ports.Peers), "--gossip-port", strconv.Itoa(ports.Gossip), "--metrics-port", strconv.Itoa(ports.Metrics)}
+	args := append([]string{"up", "--data-dir", o.Dir}, ports.flags()...)
 	if o.Peers > 0 {
 		args = append(args, "--peers", strconv.Itoa(o.Peers))
 	}
@@ -214,18 +214,41 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// FreePorts finds five ports that nobody listens on, on the first loopback addresses.
+// each yields every port with the name of its flag: a field X is set by --x-port.
+func (p *Ports) each(yield func(flag string, port *int)) {
+	v := reflect.ValueOf(p).Elem()
+	for i := range v.NumField() {
+		yield("--"+strings.ToLower(v.Type().Field(i).Name)+"-port", v.Field(i).Addr().Interface().(*int))
+	}
+}
+
+// flags set the ports for henge up.
+func (p *Ports) flags() []string {
+	var all []string
+	p.each(func(flag string, port *int) { all = append(all, flag, strconv.Itoa(*port)) })
+	return all
+}
+
+// FreePorts finds ports that nobody listens on, on the first loopback address.
 func FreePorts() (*Ports, error) {
-	var got [5]int
-	for i := range got {
+	ports := &Ports{}
+	var failed error
+	var held []net.Listener // until all are found, so that none is found twice
+	defer func() {
+		for _, ln := range held {
+			ln.Close()
+		}
+	}()
+	ports.each(func(_ string, port *int) {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return nil, err
+			failed = err
+			return
 		}
-		defer ln.Close()
-		got[i] = ln.Addr().(*net.TCPAddr).Port
-	}
-	return &Ports{got[0], got[1], got[2], got[3], got[4]}, nil
+		held = append(held, ln)
+		*port = ln.Addr().(*net.TCPAddr).Port
+	})
+	return ports, failed
 }
 
 // Environment reads the assignments of shell files that henge up wrote.
