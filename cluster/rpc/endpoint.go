@@ -11,7 +11,7 @@ import (
 // outlet carries what an endpoint says to the one at the other end: over a connection, or straight to it in the same process.
 // Only data may wait. The byte slices are not kept.
 type outlet interface {
-	data(from *endpoint, msg []byte) error
+	data(from *endpoint, m message) error
 	end()
 	finish(err error)
 	reset()
@@ -59,45 +59,48 @@ func (e *endpoint) Recv() ([]byte, error) {
 	}
 }
 
-// take gives the next message or the end, if one is there. Credit goes back in large steps, not for each message.
+// take gives the next message or the end, if one is there. Credit goes back in large steps, not for each message, and with the message that is given out: the
+// next may come while the user works on this one.
 func (e *endpoint) take() (msg []byte, credit int, err error, ready bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.lent != nil {
-		e.owed += len(e.lent.bytes) + messageOverhead
 		e.pool.put(e.lent)
 		e.lent = nil
-		if e.owed >= windowBytes/4 && e.recvErr == nil {
-			credit, e.owed = e.owed, 0
-			e.window += credit
-		}
 	}
-	if len(e.queue) > 0 {
-		e.lent = e.queue[0]
-		e.queue[0] = nil
-		e.queue = e.queue[1:]
-		return e.lent.bytes, credit, nil, true
+	if len(e.queue) == 0 {
+		return nil, 0, e.recvErr, e.recvErr != nil
 	}
-	return nil, credit, e.recvErr, e.recvErr != nil
+	e.lent = e.queue[0]
+	e.queue[0] = nil
+	e.queue = e.queue[1:]
+	e.owed += len(e.lent.bytes) + messageOverhead
+	if e.owed >= windowBytes/4 && e.recvErr == nil {
+		credit, e.owed = e.owed, 0
+		e.window += credit
+	}
+	return e.lent.bytes, credit, nil, true
 }
 
 // Send is Stream.Send.
-func (e *endpoint) Send(msg []byte) error {
-	if len(msg) > limits.RPCMessageBytesMax {
-		return errs.New(errs.TooLarge, "message of %d bytes, at most %d are possible", len(msg), limits.RPCMessageBytesMax)
+func (e *endpoint) Send(parts ...[]byte) error {
+	m := message(parts)
+	n := m.length()
+	if n > limits.RPCMessageBytesMax {
+		return errs.New(errs.TooLarge, "message of %d bytes, at most %d are possible", n, limits.RPCMessageBytesMax)
 	}
 	for {
 		e.mu.Lock()
 		err, room := e.sendErr, e.allowed > 0
 		if err == nil && room {
-			e.allowed -= len(msg) + messageOverhead
+			e.allowed -= n + messageOverhead
 		}
 		e.mu.Unlock()
 		if err != nil {
 			return err
 		}
 		if room {
-			return e.out.data(e, msg)
+			return e.out.data(e, m)
 		}
 		<-e.sendReady
 	}

@@ -61,20 +61,31 @@ func (g *gatherer) flush() error {
 	return err
 }
 
-// writeTogether writes b to conn in as few system calls as may be. Only one goroutine may be in it for one connection.
-func writeTogether(conn net.Conn, b []byte) error {
+// writeTogether writes parts to conn in as few system calls as may be. Only one goroutine may be in it for one connection.
+func writeTogether(conn net.Conn, parts ...[]byte) error {
 	var g *gatherer
-	if t, ok := conn.(*tls.Conn); ok && len(b) > 16<<10 {
+	if t, ok := conn.(*tls.Conn); ok && message(parts).length() > 16<<10 {
 		g, _ = t.NetConn().(*gatherer)
 	}
 	if g == nil {
-		_, err := conn.Write(b)
-		return err
+		return writeParts(conn, parts)
 	}
 	g.hold()
-	_, err := conn.Write(b)
+	err := writeParts(conn, parts)
 	if flushErr := g.flush(); err == nil {
 		err = flushErr
 	}
 	return err
+}
+
+func writeParts(conn net.Conn, parts [][]byte) error {
+	for _, p := range parts {
+		if len(p) == 0 {
+			continue
+		}
+		if _, err := conn.Write(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }

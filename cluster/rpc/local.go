@@ -21,8 +21,8 @@ func (c *Client) startLocal(ctx context.Context, caller *endpoint, o opening) er
 // local is the outlet to an endpoint of the same process.
 type local struct{ other *endpoint }
 
-func (l local) data(_ *endpoint, msg []byte) error {
-	l.other.onData(l.other.pool.copyOf(msg))
+func (l local) data(_ *endpoint, m message) error {
+	l.other.onData(l.other.pool.copyOf(m))
 	return nil
 }
 func (l local) end()             { l.other.onEnd() }

@@ -14,8 +14,9 @@ type Handler func(ctx context.Context, s Stream) error
 type Stream interface {
 	// Peer is the id of the peer at the other end, from its certificate ("admin" for an administrator's tool).
 	Peer() string
-	// Send passes one message of at most limits.RPCMessageBytesMax bytes. It waits when the other end does not read. The bytes may be reused afterwards.
-	Send(msg []byte) error
+	// Send passes one message, the parts one after the other, of at most limits.RPCMessageBytesMax bytes in all. It waits when the other end does not read.
+	// The bytes may be reused afterwards. Long parts go to the connection from where they lie.
+	Send(parts ...[]byte) error
 	// Recv takes the next message; io.EOF when the other end is done without error. The bytes are valid until the next Recv.
 	Recv() ([]byte, error)
 	// CloseSend says that no more messages come from this end. A handler need not call it.

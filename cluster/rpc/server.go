@@ -197,7 +197,7 @@ func (s *Server) prepare(parent context.Context, e *endpoint, o opening) context
 	}
 	e.over = cancel
 	if o.call {
-		e.queue = append(e.queue, s.pool.copyOf(o.message))
+		e.queue = append(e.queue, s.pool.copyOf(message{o.message}))
 		e.recvErr = io.EOF
 	}
 	return ctx

@@ -16,7 +16,8 @@ import (
 // session is one connection with its calls. The peer that dialled it makes the calls, the other serves them.
 //
 // One goroutine reads; it never waits for a call's user, because each call has a window. One goroutine writes: it takes all that has been
-// gathered since its last write in one piece, so that under load many frames share a TLS record and a system call.
+// gathered since its last write in one piece, so that under load many frames share a TLS record and a system call. Only who sends a long
+// message writes it himself, from where it lies, when his turn comes.
 type session struct {
 	conn  net.Conn
 	peer  string
@@ -26,10 +27,12 @@ type session struct {
 	ctx    context.Context // ends with the session
 	cancel context.CancelFunc
 	wake   chan struct{} // holds a token when pending has something to write
+	turn   chan struct{} // who has put a token in may write to conn
 
-	write   sync.Mutex // guards pending
+	write   sync.Mutex // guards the fields below
 	space   *sync.Cond // on write: pending was taken, or somebody's call has ended
 	pending []byte
+	spare   []byte // memory for the next pending
 	dead    error
 
 	mu    sync.Mutex // guards the fields below
@@ -38,11 +41,15 @@ type session struct {
 	err   error
 }
 
-// pendingMax is how many bytes may wait to be written before senders wait too.
-const pendingMax = 256 << 10
+const (
+	// pendingMax is how many bytes may wait to be written before senders wait too.
+	pendingMax = 256 << 10
+	// longBytes is from how many bytes on a message is not copied to the others that wait.
+	longBytes = 32 << 10
+)
 
 func newSession(conn net.Conn, peer string, pool *buffers) *session {
-	s := &session{conn: conn, peer: peer, pool: pool, wake: make(chan struct{}, 1), calls: map[uint32]*endpoint{}}
+	s := &session{conn: conn, peer: peer, pool: pool, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), calls: map[uint32]*endpoint{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.space = sync.NewCond(&s.write)
 	return s
@@ -70,11 +77,11 @@ func (s *session) fail(err error) {
 	s.calls = map[uint32]*endpoint{}
 	s.mu.Unlock()
 	if first {
-		s.cancel()
-		_ = s.conn.Close() // nothing is lost: the calls fail
 		s.write.Lock()
 		s.dead = err
 		s.write.Unlock()
+		s.cancel()
+		_ = s.conn.Close() // nothing is lost: the calls fail
 		s.space.Broadcast()
 	}
 	for _, e := range calls {
@@ -83,37 +90,55 @@ func (s *session) fail(err error) {
 }
 
 func (s *session) writeLoop() {
-	var spare []byte
 	for {
 		select {
 		case <-s.wake:
 		case <-s.ctx.Done():
 			return
 		}
-		s.write.Lock()
-		out := s.pending
-		s.pending = spare[:0]
-		s.write.Unlock()
-		s.space.Broadcast()
-		if len(out) > 0 {
-			// Calls' windows keep the other end reading; one that does not drain its socket at all is gone.
-			if err := s.conn.SetWriteDeadline(time.Now().Add(limits.PeerIdleTimeout)); err != nil {
-				s.fail(err)
-				return
-			}
-			if err := writeTogether(s.conn, out); err != nil {
-				s.fail(err)
-				return
-			}
+		select {
+		case s.turn <- struct{}{}:
+		case <-s.ctx.Done():
+			return
 		}
-		if spare = out; cap(spare) > 64<<10 && len(out)*8 < cap(spare) {
-			spare = nil // idle again: do not keep the memory of a burst
+		err := s.flush(nil)
+		<-s.turn
+		if err != nil {
+			s.fail(err)
+			return
 		}
 	}
 }
 
+// flush writes all that waits, and then what more adds to it. Call with the turn.
+func (s *session) flush(more func(out []byte) message) error {
+	s.write.Lock()
+	out := s.pending
+	s.pending, s.spare = s.spare[:0], nil
+	s.write.Unlock()
+	s.space.Broadcast()
+	parts := message{out}
+	if more != nil {
+		parts = more(out)
+		out = parts[0]
+	}
+	var err error
+	if parts.length() > 0 {
+		// Calls' windows keep the other end reading; one that does not drain its socket at all is gone.
+		if err = s.conn.SetWriteDeadline(time.Now().Add(limits.PeerIdleTimeout)); err == nil {
+			err = writeTogether(s.conn, parts...)
+		}
+	}
+	if cap(out) <= 64<<10 || len(out)*8 >= cap(out) { // else idle again: do not keep the memory of a burst
+		s.write.Lock()
+		s.spare = out
+		s.write.Unlock()
+	}
+	return err
+}
+
 // put queues a frame. from is the call whose data it is: it waits for space; nil for the small frames that must not wait.
-func (s *session) put(t frameType, id uint32, payload []byte, from *endpoint) error {
+func (s *session) put(t frameType, id uint32, payload message, from *endpoint) error {
 	s.write.Lock()
 	for from != nil && len(s.pending) >= pendingMax && s.dead == nil {
 		if err := from.sendable(); err != nil {
@@ -126,10 +151,57 @@ func (s *session) put(t frameType, id uint32, payload []byte, from *endpoint) er
 		defer s.write.Unlock()
 		return s.dead
 	}
-	s.pending = append(appendHeader(s.pending, t, id, len(payload)), payload...)
+	s.pending = appendHeader(s.pending, t, id, payload.length())
+	for _, part := range payload {
+		s.pending = append(s.pending, part...)
+	}
 	s.write.Unlock()
 	notify(s.wake)
 	return nil
+}
+
+// putLong writes a long message of a call, behind what waits already. Its last part, and every other long one, is not copied.
+func (s *session) putLong(id uint32, payload message, from *endpoint) error {
+	if err := s.takeTurn(from); err != nil {
+		return err
+	}
+	err := s.flush(func(out []byte) message {
+		out = appendHeader(out, frameData, id, payload.length())
+		for len(payload) > 1 && len(payload[0]) < longBytes {
+			out = append(out, payload[0]...)
+			payload = payload[1:]
+		}
+		return append(message{out}, payload...)
+	})
+	<-s.turn
+	if err != nil {
+		s.fail(err)
+		return s.cause()
+	}
+	return nil
+}
+
+// cause is why the session has ended.
+func (s *session) cause() error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	return s.dead
+}
+
+// takeTurn waits until nobody else writes to the connection, unless the call ends before.
+func (s *session) takeTurn(from *endpoint) error {
+	for {
+		if err := from.sendable(); err != nil {
+			return err
+		}
+		select {
+		case s.turn <- struct{}{}:
+			return nil
+		case <-from.sendReady: // perhaps the end; credit is looked for anew with each message
+		case <-s.ctx.Done():
+			return s.cause()
+		}
+	}
 }
 
 // open begins a call from this end.
@@ -273,10 +345,15 @@ type wire struct {
 	id uint32
 }
 
-func (w *wire) data(from *endpoint, msg []byte) error { return w.s.put(frameData, w.id, msg, from) }
-func (w *wire) end()                                  { _ = w.s.put(frameEnd, w.id, nil, nil) }
+func (w *wire) data(from *endpoint, m message) error {
+	if m.length() >= longBytes {
+		return w.s.putLong(w.id, m, from)
+	}
+	return w.s.put(frameData, w.id, m, from)
+}
+func (w *wire) end() { _ = w.s.put(frameEnd, w.id, nil, nil) }
 func (w *wire) finish(err error) {
-	_ = w.s.put(frameFinish, w.id, appendError(nil, err), nil)
+	_ = w.s.put(frameFinish, w.id, message{appendError(nil, err)}, nil)
 }
 
 // reset also wakes a sender of this call that waits for space.
@@ -285,5 +362,5 @@ func (w *wire) reset() {
 	w.s.space.Broadcast()
 }
 func (w *wire) credit(n int) {
-	_ = w.s.put(frameCredit, w.id, binary.BigEndian.AppendUint32(nil, uint32(n)), nil)
+	_ = w.s.put(frameCredit, w.id, message{binary.BigEndian.AppendUint32(nil, uint32(n))}, nil)
 }

@@ -31,7 +31,8 @@ type script struct {
 }
 
 func (s *script) Peer() string { return s.peer }
-func (s *script) Send(b []byte) error {
+func (s *script) Send(parts ...[]byte) error {
+	b := bytes.Join(parts, nil)
 	s.out = append(s.out, bytes.Clone(b))
 	return nil
 }

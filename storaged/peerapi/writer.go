@@ -28,6 +28,13 @@ func (r *Remote) Create(ctx context.Context, key Key, size int64) (Writer, error
 	return w, nil
 }
 
+const (
+	// writerBytes is how much of an object one message to a device has: what the device writes to its disk at once.
+	writerBytes = 512 << 10
+	// directBytes is from how many bytes on what is written goes to the connection from where it lies.
+	directBytes = 64 << 10
+)
+
 // remoteWriter sends an object's bytes in pieces.
 type remoteWriter struct {
 	at     Target
@@ -56,13 +63,17 @@ func (w *remoteWriter) Write(b []byte) (sum int, err error) {
 		return 0, errs.New(errs.Internal, "write to a closed writer")
 	}
 	for len(b) > 0 && w.err == nil {
-		n := min(len(b), pieceBytes+1-w.buf.Len())
-		w.buf.Write(b[:n])
+		n := min(len(b), writerBytes+1-w.buf.Len())
+		if w.buf.Len() == 1 && n >= directBytes {
+			w.err = w.send(w.buf.Bytes(), b[:n]) // no copy
+		} else {
+			w.buf.Write(b[:n])
+			if w.buf.Len() > writerBytes {
+				w.err = w.flush()
+			}
+		}
 		b = b[n:]
 		sum += n
-		if w.buf.Len() > pieceBytes {
-			w.err = w.flush()
-		}
 	}
 	return sum, w.err
 }
@@ -71,10 +82,15 @@ func (w *remoteWriter) flush() error {
 	if w.buf.Len() <= 1 {
 		return nil
 	}
+	defer w.buf.Truncate(1)
+	return w.send(w.buf.Bytes())
+}
+
+// send sends one piece: what it is, and its bytes.
+func (w *remoteWriter) send(parts ...[]byte) error {
 	p := newPatience(w.stream, limits.PeerIdleTimeout)
-	err := w.stream.Send(w.buf.Bytes())
+	err := w.stream.Send(parts...)
 	p.timer.Stop()
-	w.buf.Truncate(1)
 	if err != nil {
 		return w.cause(p.explain(w.at, err))
 	}
