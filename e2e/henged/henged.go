@@ -180,12 +180,20 @@ func (c *Cloud) PIDs() []int {
 }
 
 // KillPeer ends one peer by SIGKILL.
-func (c *Cloud) KillPeer(number int) error {
+func (c *Cloud) KillPeer(number int) error { return c.signal(number, syscall.SIGKILL) }
+
+// PausePeer makes one peer hang: its connections stay, and it says nothing. ResumePeer lets it go on.
+func (c *Cloud) PausePeer(number int) error { return c.signal(number, syscall.SIGSTOP) }
+
+// ResumePeer ends what PausePeer began.
+func (c *Cloud) ResumePeer(number int) error { return c.signal(number, syscall.SIGCONT) }
+
+func (c *Cloud) signal(number int, s syscall.Signal) error {
 	pids := c.PeerPIDs()
 	if number > len(pids) || pids[number-1] == 0 {
 		return fmt.Errorf("peer %d is not running", number)
 	}
-	return syscall.Kill(pids[number-1], syscall.SIGKILL)
+	return syscall.Kill(pids[number-1], s)
 }
 
 // Address is the i-th peer's, from 1.

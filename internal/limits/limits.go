@@ -44,6 +44,8 @@ const (
 const (
 	DialTimeout         = 2 * time.Second
 	PeerCallTimeout     = 5 * time.Second  // a small call between peers
+	PeerBeginTimeout    = time.Second      // until a device says that it is ready to take an object's bytes: it need not touch its disk for that
+	PeerRowTimeout      = time.Second / 2  // until a container's replica has a row; then it is queued, and told later
 	PeerCommitTimeout   = 15 * time.Second // a call that ends in an fsync
 	PeerIdleTimeout     = 30 * time.Second // no byte moved in a body between peers
 	ClientIdleTimeout   = 60 * time.Second // no byte moved in a client's body

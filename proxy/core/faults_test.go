@@ -499,3 +499,43 @@ func TestQuorum_OneHangingPeer(t *testing.T) {
 	}
 	close(stuck)
 }
+
+// A primary that hangs is not known to be dead for seconds: meanwhile a handoff gets the third copy, and nobody waits for it.
+func TestPut_HandoffWhenAPrimaryHangs(t *testing.T) {
+	m, c := one(t, 5)
+	mustMake(t, c, "c")
+	primaries := m.rings(3).ring.Primaries(m.rings(3).ring.Partition(objectHash("o")), nil)
+	stuck := make(chan struct{})
+	m.faults(func(k call) error {
+		if k.method == "Commit" && k.peer == primaries[1].Peer {
+			<-stuck
+		}
+		return nil
+	}, nil)
+	put(t, c, "o", "bytes") // answered while the primary hangs
+	eventually(t, "a handoff has the copy", func() bool {
+		for _, o := range m.holders("o") {
+			if o.handoff != nil && *o.handoff == primaries[1] && string(o.data) == "bytes" {
+				return true
+			}
+		}
+		return false
+	})
+	close(stuck)
+	eventually(t, "the primary has it, too", func() bool {
+		o, ok := m.holders("o")[primaries[1].Peer]
+		return ok && o.handoff == nil
+	})
+}
+
+// eventually waits for what goes on behind an answer.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); !is(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in half a minute: %s", what)
+		}
+	}
+}

@@ -80,7 +80,6 @@ type indexChanged struct {
 	at       clock.Timestamp
 	newest   clock.Timestamp // create or delete that a replica knows of
 	listed   []bool          // by the parent's replica: it holds the row
-	nlisted  int
 }
 
 // lateMax is how often a change that came too late at some replica is made again, later.
@@ -116,7 +115,6 @@ func (c *Core) changeOnce(ctx context.Context, r, parent replicas, change peerap
 			if share := listingShare(parent.targets, i, len(replies)); a.value.Listed == len(share) {
 				for j := i; j < len(parent.targets); j += len(replies) {
 					out.listed[j] = true
-					out.nlisted++
 				}
 			}
 		}
@@ -127,8 +125,7 @@ func (c *Core) changeOnce(ctx context.Context, r, parent replicas, change peerap
 		change.Listing, change.AccountKey = listingShare(parent.targets, i, len(r.targets)), parent.key
 		return d.ChangeIndex(ctx, change)
 	}, func(replies []reply[peerapi.IndexOutcome]) bool {
-		t := tally(replies)
-		return t.accepted >= r.majority() && (len(parent.targets) == 0 || t.nlisted >= parent.majority())
+		return tally(replies).accepted >= r.majority() // what they could not tell is told by enlist
 	})
 	out := tally(replies)
 	if out.accepted >= r.majority() {

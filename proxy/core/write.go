@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
+	"time"
 
 	"henge/internal/clock"
 	"henge/internal/errs"
@@ -180,28 +182,57 @@ func (c *Core) send(ctx context.Context, w *write, rec peerapi.Record, b body, p
 	return a
 }
 
-// sendOne commits at one slot; a plain write whose primary fails leaves its copy with a handoff.
+// handoffDelay is how long a primary may take before a handoff gets a copy as well: a peer that hangs is not known to be dead for seconds.
+const handoffDelay = time.Second
+
+// sendOne commits at one slot. A plain write whose primary fails, or does not answer soon, leaves its copy with a handoff.
 func (c *Core) sendOne(ctx context.Context, w *write, i int, b body, cm peerapi.Commit) (peerapi.Outcome, error) {
 	s := w.slots[i]
 	cm.Handoff = s.standsFor
-	out, err := b.commit(ctx, i, c.devices.Device(s.target), cm)
-	if err == nil {
-		return out, nil
-	}
-	err = fmt.Errorf("%s/%s: %w", s.target.Peer, s.target.Device, err)
-	again, ok := b.(wholeBody)
+	whole, ok := b.(wholeBody)
 	if !ok || cm.Accept || s.standsFor != nil {
+		out, err := b.commit(ctx, i, c.devices.Device(s.target), cm)
+		if err != nil {
+			err = fmt.Errorf("%s/%s: %w", s.target.Peer, s.target.Device, err)
+		}
 		return out, err
 	}
-	cm.Handoff = &w.r.targets[i]
-	for k, t := range c.spares(&w.r) {
-		if k == i { // each slot has a spare of its own
-			if out, second := again.commit(ctx, i, c.devices.Device(t), cm); second == nil {
-				return peerapi.Outcome{Listed: out.Listed, Gone: out.Gone}, err
+	second := &standIn{}
+	late := time.AfterFunc(handoffDelay, func() { second.commit(ctx, c, w, i, whole, cm) })
+	out, err := b.commit(ctx, i, c.devices.Device(s.target), cm)
+	if err == nil {
+		if !late.Stop() {
+			second.commit(ctx, c, w, i, whole, cm) // it reads the bytes, which are the caller's again when we return
+		}
+		return out, nil
+	}
+	late.Stop()
+	if stood := second.commit(ctx, c, w, i, whole, cm); stood != nil {
+		out = peerapi.Outcome{Listed: stood.Listed, Gone: stood.Gone}
+	}
+	return out, fmt.Errorf("%s/%s: %w", s.target.Peer, s.target.Device, err)
+}
+
+// standIn is the copy of a write at a handoff, made once.
+type standIn struct {
+	once sync.Once
+	out  *peerapi.Outcome
+}
+
+// commit gives what became of the copy; nil: no handoff took it. Who comes second waits for the first.
+func (s *standIn) commit(ctx context.Context, c *Core, w *write, i int, b wholeBody, cm peerapi.Commit) *peerapi.Outcome {
+	s.once.Do(func() {
+		cm.Handoff = &w.r.targets[i]
+		for k, t := range c.spares(&w.r) {
+			if k != i { // each slot has a spare of its own
+				continue
+			}
+			if out, err := b.commit(ctx, i, c.devices.Device(t), cm); err == nil {
+				s.out = &out
 			}
 		}
-	}
-	return out, err
+	})
+	return s.out
 }
 
 func (a *attempt) take(w *write, prepared ballot, r reply[peerapi.Outcome]) {

@@ -171,7 +171,7 @@ func TestRemote_Deadlines(t *testing.T) {
 		_, err = io.Copy(io.Discard, r)
 		return errors.Join(err, r.Close())
 	})
-	within("create", limits.PeerCallTimeout, 0, func(d *Remote) error { _, err := d.Create(ctx, Key{}, 1); return err })
+	within("create", limits.PeerBeginTimeout, 0, func(d *Remote) error { _, err := d.Create(ctx, Key{}, 1); return err })
 	within("commit of a stream", limits.PeerCommitTimeout, 1, func(d *Remote) error {
 		w, err := d.Create(ctx, Key{}, 1)
 		if err != nil {

@@ -4,23 +4,29 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"time"
 
 	"henge/cluster/rpc"
 	"henge/internal/errs"
 	"henge/internal/limits"
 )
 
-// Create is Device.Create.
+// Create is Device.Create. A peer that says nothing for limits.PeerBeginTimeout hangs: somebody else is to take the bytes, while the client still sends them.
 func (r *Remote) Create(ctx context.Context, key Key, size int64) (Writer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	begin := time.AfterFunc(limits.PeerBeginTimeout, cancel)
 	s, err := r.ask(ctx, methodCreate, ask{Key: &key, Size: size})
-	if err != nil {
-		return nil, err
-	}
-	w := &remoteWriter{at: r.at, stream: s}
-	p := newPatience(s, limits.PeerCallTimeout)
-	_, err = w.answer(p)
-	if err != nil {
+	if !begin.Stop() && err == nil {
 		s.Close()
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
+		cancel()
+		return nil, errs.New(errs.KindOf(err), "device %s of %s: begin an object: %w", r.at.Device, r.at.Peer, err)
+	}
+	w := &remoteWriter{at: r.at, stream: s, cancel: cancel}
+	if _, err = w.answer(newPatience(s, limits.PeerBeginTimeout)); err != nil {
+		w.Close()
 		return nil, err
 	}
 	w.buf = getScratch()
@@ -39,7 +45,8 @@ const (
 type remoteWriter struct {
 	at     Target
 	stream rpc.Stream
-	buf    *bytes.Buffer // the next piece; nil when closed
+	cancel context.CancelFunc // of the stream's context
+	buf    *bytes.Buffer      // the next piece; nil when closed
 	err    error
 }
 
@@ -149,5 +156,6 @@ func (w *remoteWriter) Close() error {
 		scratch.Put(w.buf)
 		w.buf = nil
 	}
+	w.cancel()
 	return w.stream.Close()
 }

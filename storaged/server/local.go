@@ -155,20 +155,21 @@ type telling struct {
 	left   []peerapi.Target
 }
 
-// tell merges rows into the listings of the targets, all at once.
+// tell merges rows into the listings of the targets, all at once. A target that does not answer soon is left: a client waits for us, and a peer that hangs must not
+// make it wait for longer than it takes to queue the row. Should the row arrive there all the same, it is the same row.
 func (l *Local) tell(ctx context.Context, targets []peerapi.Target, m peerapi.Merge) *telling {
 	told := &telling{}
 	var others sync.WaitGroup
 	for _, t := range targets[1:] {
-		others.Go(func() { told.note(t, l.tellOne(ctx, t, m)) })
+		others.Go(func() { told.note(t, l.tellOne(ctx, limits.PeerRowTimeout, t, m)) })
 	}
-	told.note(targets[0], l.tellOne(ctx, targets[0], m))
+	told.note(targets[0], l.tellOne(ctx, limits.PeerRowTimeout, targets[0], m))
 	others.Wait()
 	return told
 }
 
-func (l *Local) tellOne(ctx context.Context, t peerapi.Target, m peerapi.Merge) error {
-	ctx, cancel := context.WithTimeout(ctx, limits.PeerCallTimeout)
+func (l *Local) tellOne(ctx context.Context, within time.Duration, t peerapi.Target, m peerapi.Merge) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	return l.devices.Device(t).Merge(ctx, m)
 }

@@ -176,7 +176,7 @@ func (u *updater) deliver(t peerapi.Target, group []listing.Item) error {
 		}
 	}
 	if len(m.Rows) > 0 {
-		err := u.device.tellOne(u.ctx, t, m)
+		err := u.device.tellOne(u.ctx, limits.PeerCallTimeout, t, m)
 		switch {
 		case errs.Is(err, errs.NotFound): // the container is gone, and its rows with it
 		case errs.Is(err, errs.Invalid):
