@@ -15,10 +15,9 @@ import (
 )
 
 const (
-	roundsMax    = 16 // of one decision, when rivals come in between
 	backoffFirst = 2 * time.Millisecond
 	backoffMax   = 100 * time.Millisecond
-	// deciding bounds one decision in time.
+	// deciding bounds one decision in time, and so the rounds that it takes when rivals come in between.
 	deciding = limits.PeerCommitTimeout
 )
 
@@ -91,12 +90,16 @@ func (c *Core) prepare(ctx context.Context, w *write) (*round, error) {
 				return nil, err
 			}
 		}
-		if try == roundsMax || !c.backOff(ctx, try) {
-			return nil, errs.New(errs.Unavailable, "others write %s too often to decide on it", r.key.Object)
+		if !c.backOff(ctx, try) {
+			return nil, errCrowded
 		}
 	}
 }
 
+// errCrowded: others came in between all the time.
+var errCrowded = errs.New(errs.Unavailable, "others write the object too often to decide on it")
+
+// backOff waits before the next try; false when there is to be none.
 func (c *Core) backOff(ctx context.Context, try int) bool {
 	return pause(ctx, min(backoffFirst<<min(try, 10), backoffMax))
 }
@@ -130,10 +133,10 @@ func (c *Core) decide(ctx context.Context, w *write, d decision) (peerapi.Record
 	for try := 0; ; try++ {
 		rd, err := c.prepare(ctx, w)
 		if err != nil {
-			return peerapi.Record{}, err
+			return peerapi.Record{}, d.surely(err)
 		}
 		current := rd.newest()
-		if current != nil && len(d.sent) > 0 {
+		if len(d.sent) > 0 {
 			ours, err := c.recognise(w, &d, current)
 			if err != nil {
 				return peerapi.Record{}, err
@@ -149,11 +152,12 @@ func (c *Core) decide(ctx context.Context, w *write, d decision) (peerapi.Record
 				if !errors.Is(err, errRefused) {
 					return rec, err
 				}
-				if !c.anew(ctx, try) {
+				if !c.backOff(ctx, try) {
 					return rec, errUnknown(w.r.key)
 				}
 				continue
 			}
+			d.sent = nil
 		}
 		rec, b, refusal := d.propose(current)
 		if refusal != nil {
@@ -185,10 +189,18 @@ func (c *Core) decide(ctx context.Context, w *write, d decision) (peerapi.Record
 		if err := c.observe(a.newest); err != nil {
 			return rec, err
 		}
-		if !c.anew(ctx, try) {
-			return rec, errs.New(errs.Unavailable, "others write %s too often to decide on it", w.r.key.Object)
+		if !c.backOff(ctx, try) {
+			return rec, d.surely(errCrowded)
 		}
 	}
+}
+
+// surely makes an error that comes of rivals alone a conflict, when it is certain that what was to be written under a condition was not and never will be.
+func (d *decision) surely(err error) error {
+	if errors.Is(err, errCrowded) && len(d.sent) == 0 && !d.blind {
+		return errs.With(errs.Conflict, err)
+	}
+	return err
 }
 
 // refuse answers a change that is not to be made, once what there is has been chosen; again when another round came in between.
@@ -197,10 +209,12 @@ func (c *Core) refuse(ctx context.Context, w *write, rd *round, current *peerapi
 	switch {
 	case err == nil:
 		return false, refusal
-	case errors.Is(err, errRefused) && c.anew(ctx, try):
+	case !errors.Is(err, errRefused):
+		return false, err
+	case c.backOff(ctx, try):
 		return true, nil
 	}
-	return false, unavailable(err)
+	return false, errs.With(errs.Conflict, errCrowded)
 }
 
 // standIn leaves a copy of what was decided with the handoffs that stand in for primaries. They add to the durability, and never count.
@@ -215,9 +229,6 @@ func (c *Core) standIn(ctx context.Context, w *write, rec peerapi.Record, b body
 		}
 	}
 }
-
-// anew waits before the next round; false when there is to be none.
-func (c *Core) anew(ctx context.Context, try int) bool { return try < roundsMax && c.backOff(ctx, try) }
 
 // primaries are slots with no handoff among them.
 func (w *write) primaries() []slot {
@@ -241,19 +252,26 @@ const (
 
 // recognise finds out what became of earlier attempts, now that a newer ballot is prepared and current is the newest version.
 func (c *Core) recognise(w *write, d *decision, current *peerapi.Record) (recognition, error) {
-	if slices.Contains(d.sent, origin(current)) {
+	if current == nil {
+		return absent, nil // not on this majority, which has promised to take nothing so old
+	}
+	at, base := origin(current), systemTime(current, systemBase, 0)
+	if slices.Contains(d.sent, at) {
 		return present, nil
 	}
-	if current.Timestamp < slices.Min(d.sent) {
-		return absent, nil // it is on none of this majority, and cannot come to it any more
-	}
-	base := systemTime(current, systemBase, 0)
 	if base != 0 && slices.Contains(d.sent, base) {
 		return replaced, nil
 	}
+	// What was written before ours is there now, or was there when what is there now was decided, at a newer ballot than ours: the majority that promised that ballot
+	// did not hold ours, and has not taken it since.
+	_, conditional := current.System[systemBase]
+	after := func(t clock.Timestamp) bool { return t < at && (!conditional || t < base) }
+	if !slices.ContainsFunc(d.sent, after) {
+		return absent, nil
+	}
 	// Something newer lies over it. Perhaps ours was the value in between (a reader may have completed it), perhaps not. If the newer one depends on nothing, and came up
 	// since our request began, that makes no difference: ours may be said to have been there just before it.
-	if d.floored && d.blind && base == 0 && origin(current) > d.floor {
+	if d.floored && d.blind && !conditional && at > d.floor {
 		return replaced, nil
 	}
 	return absent, errUnknown(w.r.key)
@@ -315,7 +333,7 @@ func (c *Core) affirmCurrent(ctx context.Context, w *write) (*peerapi.Record, er
 		if err == nil {
 			return &rec, nil
 		}
-		if !errors.Is(err, errRefused) || !c.anew(ctx, try) {
+		if !errors.Is(err, errRefused) || !c.backOff(ctx, try) {
 			return nil, unavailable(err)
 		}
 	}
