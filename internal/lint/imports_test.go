@@ -41,7 +41,7 @@ var homes = map[string][]string{
 	"github.com/spf13/cobra":            {"cmd/henge"},
 	"github.com/minio/md5-simd":         {"proxy/core", "internal/checksum"},
 	"github.com/minio/crc64nvme":        {"internal/checksum", "proxy/s3"},
-	"golang.org/x/crypto":               {"identity"},
+	"golang.org/x/crypto":               {"identity", "deploy/guest", "e2e"},
 	"github.com/aws":                    {"e2e", "proxy/s3"},
 	"github.com/minio/minio-go":         {"e2e", "proxy/s3"},
 	"github.com/gophercloud":            {"e2e", "identity", "proxy/swift"},
