@@ -6,7 +6,7 @@ ARGS ?=
 FUZZTIME ?= 20s
 # What the tests drive: real clients, and a C compiler for the race detector.
 TEST_PACKAGES := gcc libc6-dev curl python3-swiftclient python3-openstackclient awscli s3cmd rclone node=nodejs npm=npm \
-	qemu-system-x86 $(shell cat deploy/guest/tools)
+	qemu-system-x86 qemu-utils $(shell cat deploy/guest/tools)
 
 .PHONY: help build run lint test unit e2e bench fuzz clean
 help: ## this list

@@ -35,6 +35,7 @@ type config struct {
 	Storage storageConfig  `toml:"storage"`
 	Object  objectConfig   `toml:"object"`
 	Ident   identityConfig `toml:"identity"`
+	Image   imageConfig    `toml:"image"`
 	Log     logConfig      `toml:"log"`
 	Devices []deviceConfig `toml:"device"`
 }
@@ -45,6 +46,7 @@ type portsConfig struct {
 	Peers    int `toml:"peers"`
 	Gossip   int `toml:"gossip"`
 	Metrics  int `toml:"metrics"`
+	Image    int `toml:"image"`
 }
 
 type storageConfig struct {
@@ -75,7 +77,7 @@ type deviceConfig struct {
 }
 
 // allRoles are the roles that a peer can play today.
-var allRoles = []string{"proxy", "storage", "identity"}
+var allRoles = []string{"proxy", "storage", "identity", "image"}
 
 func defaultConfig() config {
 	var c config

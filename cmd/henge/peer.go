@@ -15,6 +15,7 @@ import (
 	"henge/cluster"
 	"henge/cluster/rings"
 	"henge/identity"
+	"henge/imaged"
 	"henge/internal/clock"
 	"henge/internal/errs"
 	"henge/internal/httpapi"
@@ -43,6 +44,7 @@ type peer struct {
 	placed   atomic.Pointer[placement] // nil until the rings are known
 	core     *core.Core
 	identity *identity.Identity
+	images   *imaged.Service // nil unless the peer plays the role
 
 	servers []*httpapi.Server
 	tasks   sync.WaitGroup

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"henge/identity"
 )
@@ -22,7 +23,7 @@ type service struct {
 
 // parts are the services that there are.
 func parts() []service {
-	return []service{}
+	return []service{imageService}
 }
 
 // played are the services of the peer's roles.
@@ -64,4 +65,17 @@ func (p *portsConfig) entries() []portEntry {
 		all = append(all, portEntry{s.role, s.help, s.port(p)})
 	}
 	return all
+}
+
+// publicURL is the root of a service: what the configuration says, or the peer's own address.
+func publicURL(c *config, configured string, port int) string {
+	if configured != "" {
+		return strings.TrimSuffix(configured, "/")
+	}
+	return "http://" + hostPort(c.Address, port)
+}
+
+// same is a catalog entry with one URL for all faces.
+func same(kind, name, description, url string) identity.BootstrapService {
+	return identity.BootstrapService{Type: kind, Name: name, Description: description, Public: url, Internal: url, Admin: url}
 }

@@ -40,6 +40,23 @@ const (
 	MultipartPartBytesMin = 5 << 20   // every part but the last (S3)
 )
 
+// Images: Glance's defaults.
+const (
+	ImageSegmentBytes    = 64 << 20 // one object of an image's data
+	ImageNameCharsMax    = 255
+	ImagePropertiesMax   = 128
+	ImagePropertyBytes   = 65535 // one property's value
+	ImageTagsMax         = 128
+	ImageMembersMax      = 128
+	ImagesPageMax        = 1000
+	ImagesPage           = 25 // when the client does not say
+	ImageTasksMax        = 64 // kept of one image; the oldest go
+	ImageImportsMax      = 16 // downloads under way on one peer
+	ImageFiltersMax      = 64 // in one list request
+	MetadefNamespacesMax = 1024
+	MetadefEntriesMax    = 1024 // objects, properties or tags of one namespace
+)
+
 // Times. Each remote call takes its deadline from here.
 const (
 	DialTimeout         = 2 * time.Second
