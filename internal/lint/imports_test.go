@@ -45,6 +45,8 @@ var homes = map[string][]string{
 	"github.com/aws":                    {"e2e", "proxy/s3"},
 	"github.com/minio/minio-go":         {"e2e", "proxy/s3"},
 	"github.com/gophercloud":            {"e2e", "identity", "proxy/swift"},
+	"github.com/gostor/gotgt":           {"volumed/iscsi/lun"},
+	"github.com/sirupsen/logrus":        {"volumed/iscsi/lun"},
 	"github.com/anishathalye/porcupine": {"cluster", "proxy/core", "e2e"},
 }
 
