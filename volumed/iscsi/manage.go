@@ -85,7 +85,7 @@ func (s *session) carryOut(h *header, function byte) (answer byte, wait []chan s
 		wait = s.clearSet()
 	case manageResetLUN, manageWarmReset, manageColdReset:
 		wait = s.clearSet()
-		s.unit.Reset(s.nexus)
+		s.unit.Reset()
 	}
 	if function == manageColdReset {
 		afterward = s.closeAll

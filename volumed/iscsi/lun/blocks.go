@@ -294,12 +294,19 @@ func orWrite(u *Unit, c *Command) {
 	u.put(c, b.B, off, hasFUA(c))
 }
 
+// compareBlocksMax is the most that COMPARE AND WRITE takes.
+const compareBlocksMax = 128
+
 func compareBytes(u *Unit, cdb *[16]byte) int { return 2 * int(cdb[13]) << u.shift }
 
 // compareWrite writes the second half of the data if the blocks hold the first.
 func compareWrite(u *Unit, c *Command) {
+	if c.CDB[13] > compareBlocksMax {
+		c.failField(13)
+		return
+	}
 	off, n, ok := u.transfer(c)
-	if !ok || n == 0 {
+	if !ok {
 		return
 	}
 	if len(c.Out) != 2*n || c.Declared != 2*n {
@@ -308,7 +315,7 @@ func compareWrite(u *Unit, c *Command) {
 	}
 	u.content.Lock()
 	defer u.content.Unlock()
-	if u.compare(c, c.Out[:n], off) {
+	if n > 0 && u.compare(c, c.Out[:n], off) {
 		u.put(c, c.Out[n:], off, hasFUA(c))
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // TransferBytesMax is the most that one command moves; the block limits page tells initiators.
-const TransferBytesMax = 8 << 20
+const TransferBytesMax = 32 << 20
 
 // Status codes of SAM.
 const (

@@ -43,7 +43,7 @@ func newForeign(u *Unit) (*foreign, error) {
 	lu.Attrs.Online, lu.Attrs.ThinProvisioning = true, true
 	lu.Attrs.VendorID, lu.Attrs.ProductID, lu.Attrs.ProductRev = vendor, product, revision
 	lu.Attrs.Lbppbe = 12 - int(u.shift)
-	lu.Attrs.VersionDesction = [8]uint16{0x0060, 0x0960, 0x0300, 0x0320} // SAM-3, iSCSI, SPC-3, SBC-2
+	lu.Attrs.VersionDesction = [8]uint16{0x0060, 0x0960, 0x0300, 0x04c0} // SAM-3, iSCSI, SPC-3, SBC-3
 	lu.Attrs.Readonly = u.readOnly
 	lu.ModePages = []api.ModePage{
 		modePage(0x02, []byte{0x80, 0x80, 0, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, make([]byte, 14)),

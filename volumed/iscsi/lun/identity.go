@@ -90,7 +90,7 @@ func (u *Unit) vital(c *Command, allocation int) {
 		page = make([]byte, 60)
 		page[1] = 1 // not a rotating medium
 	case 0xb2:
-		page = []byte{0, 0xe4, 2, 0} // UNMAP and WRITE SAME unmap; unmapped reads as zeroes; thin
+		page = []byte{0, 0xc4, 2, 0} // UNMAP and WRITE SAME(16) unmap; unmapped reads as zeroes; thin
 	default:
 		c.failField(2)
 		return
@@ -124,7 +124,7 @@ func (u *Unit) designators() []byte {
 func (u *Unit) blockLimits() []byte {
 	page := make([]byte, 60)
 	put := func(at int, v int) { binary.BigEndian.PutUint32(page[at-4:], uint32(v)) }
-	page[1] = 255 // MAXIMUM COMPARE AND WRITE LENGTH
+	page[1] = compareBlocksMax
 	binary.BigEndian.PutUint16(page[2:], uint16(granularityBytes>>u.shift))
 	put(8, TransferBytesMax>>u.shift)
 	put(12, optimalTransferBytes>>u.shift)

@@ -68,7 +68,7 @@ func sameBytes(u *Unit, cdb *[16]byte) int {
 
 // writeSame writes one block again and again. Zeroes go to the store as what they are.
 func writeSame(u *Unit, c *Command) {
-	if c.CDB[1]&(0xe0|sameAnchor|0x06) != 0 {
+	if bad := byte(0xe0 | sameAnchor | 0x06); c.CDB[1]&bad != 0 || (c.CDB[0] == opWriteSame10 && c.CDB[1]&sameUnmap != 0) {
 		c.failField(1)
 		return
 	}

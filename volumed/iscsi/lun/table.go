@@ -132,7 +132,7 @@ func usage(code byte, action int) []byte {
 		opModeSelect6: "110000ff07", opReserve6: "0000000007", opRelease6: "0000000007", opModeSense6: "08ffffff07", opStartStop: "01000ff707",
 		opSendDiagnostic: "fd00ffff07", opPreventAllow: "0000000307", opReadCapacity10: "00ffffffff00000107",
 		opRead10: "f8ffffffff1fffff07", opWrite10: "f8ffffffff1fffff07", opWriteVerify10: "f2ffffffff1fffff07", opVerify10: "f6ffffffff1fffff07",
-		opPreFetch10: "02ffffffff1fffff07", opSync10: "02ffffffff1fffff07", opReadDefect10: "001f00000000ffff07", opWriteSame10: "f8ffffffff1fffff07",
+		opPreFetch10: "02ffffffff1fffff07", opSync10: "02ffffffff1fffff07", opReadDefect10: "001f00000000ffff07", opWriteSame10: "e0ffffffff1fffff07",
 		opUnmap: "01000000001fffff07", opModeSelect10: "110000000000ffff07", opReserve10: "000000000000000007", opRelease10: "000000000000000007",
 		opModeSense10: "18ffff000000ffff07", opPersistentIn: "1f0000000000ffff07", opPersistentOut: "1fff0000ffffffff07",
 		opRead16: "f8ffffffffffffffffffffffff1f07", opWrite16: "f8ffffffffffffffffffffffff1f07", opOrWrite16: "f8ffffffffffffffffffffffff1f07",

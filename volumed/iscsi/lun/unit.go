@@ -148,16 +148,15 @@ func (u *Unit) Detach(n *Nexus) {
 	}
 }
 
-// Reset is a logical unit reset, asked for by one nexus: the others hear of it.
-func (u *Unit) Reset(by *Nexus) {
+// Reset is a logical unit reset, asked for by one initiator: all hear of it.
+func (u *Unit) Reset() {
 	u.mu.Lock()
 	u.reserved = nil
 	u.guard()
 	u.mu.Unlock()
 	u.swp.Store(false)
 	u.foreign.protect(false)
-	u.raise(DeviceReset, func(n *Nexus) bool { return n != by })
-	by.add(DeviceReset)
+	u.raise(DeviceReset, func(*Nexus) bool { return true })
 }
 
 // Cleared tells a nexus that another one's task management ended its commands.

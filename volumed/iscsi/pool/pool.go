@@ -8,7 +8,7 @@ import (
 
 const (
 	smallest = 12 // 4 KiB
-	largest  = 23 // 8 MiB
+	largest  = 25 // 32 MiB
 )
 
 // Buffer is bytes on loan. B may be cut shorter by whoever holds it.
