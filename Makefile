@@ -7,8 +7,9 @@ FUZZTIME ?= 20s
 # What the tests drive: real clients, and a C compiler for the race detector.
 TEST_PACKAGES := gcc libc6-dev curl python3-swiftclient python3-openstackclient awscli s3cmd rclone node=nodejs npm=npm \
 	qemu-system-x86 qemu-utils $(shell cat deploy/guest/tools)
+TEST_PACKAGES += libiscsi-bin qemu-block-extra
 
-.PHONY: help build run lint test unit e2e bench fuzz clean
+.PHONY: help build run lint test unit e2e bench bench-iscsi fuzz clean
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -38,6 +39,11 @@ e2e: build ## the built binary with real clients and real faults
 bench: build ## what each operation costs, for one peer and for four
 	go run ./e2e/bench -henge bin/henge
 	go test -run '^$$' -bench . -benchmem ./ring ./storaged/... ./identity/... ./cluster/... ./proxy/core
+
+bench-iscsi: ## the iSCSI target beside tgtd
+	@deploy/install-packages tgt qemu-utils qemu-block-extra
+	go run ./e2e/iscsibench
+	go test -run '^$$' -bench . ./volumed/iscsi
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@for package in $$(go list ./...); do \

@@ -33,11 +33,18 @@ type client struct {
 
 func (r *rig) dial(t testing.TB) *client {
 	t.Helper()
+	c := r.dialBare(t)
+	t.Cleanup(func() { c.conn.Close() })
+	return c
+}
+
+// dialBare leaves closing to the caller.
+func (r *rig) dialBare(t testing.TB) *client {
+	t.Helper()
 	conn, err := net.Dial("tcp", r.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
