@@ -160,6 +160,7 @@ func TestOrdered_WaitsItsTurn(t *testing.T) {
 	})
 	tags := []uint32{c.start(readBit|1, read10(0, 1), 512, nil), c.start(readBit|attrOrdered, read10(1, 1), 512, nil), c.start(readBit|1, read10(2, 1), 512, nil)}
 	c.ping(true) // all three have been taken
+	waitFor(t, func() bool { return store.Busy.Load() > 0 })
 	if busy := store.Busy.Load(); busy != 1 {
 		t.Errorf("%d commands run beside an ordered one", busy)
 	}
