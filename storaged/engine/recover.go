@@ -151,11 +151,11 @@ func (s *Store) scanSegment(r *recovery, seg *segment, known *hint, last bool) (
 		return nil, err
 	}
 	if last {
-		var cut int64
-		if all, cut = tear(all, end); cut < end {
-			r.torn += end - cut
+		kept, cut := tear(all, end)
+		if err := s.reportTorn(r, seg, all[len(kept):], cut, end); err != nil {
+			return nil, err
 		}
-		end = cut
+		all, end = kept, cut
 	}
 	for _, f := range all {
 		s.take(known, &f, seg)
