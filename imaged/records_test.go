@@ -1,11 +1,16 @@
 package imaged_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"henge/imaged/library"
+	"henge/internal/errs"
 )
 
 func TestCreate_BadInput(t *testing.T) {
@@ -312,7 +317,7 @@ func TestImport_GlanceDirect(t *testing.T) {
 	c.do("ann", "GET", "/v2/images/"+id+"/file", nil).want(204)
 	stage(id, data).want(409)
 	c.do("ann", "POST", "/v2/images/"+id+"/import", map[string]any{"method": map[string]any{"name": "copy-image"}}).want(400, "glance-direct")
-	c.do("ann", "POST", "/v2/images/"+id+"/import", map[string]any{"method": map[string]any{"name": "glance-direct"}, "all_stores": true}).want(400)
+	c.do("ann", "POST", "/v2/images/"+id+"/import", map[string]any{"method": map[string]any{"name": "glance-direct"}, "stores": []string{"x"}}).want(400)
 	c.do("ann", "POST", "/v2/images/"+id+"/import", "{").want(400)
 	c.do("ann", "POST", "/v2/images/"+id+"/import", direct).want(202)
 	if got := c.do("ann", "GET", "/v2/images/"+id+"/file", nil).want(200); string(got.raw) != string(data) {
@@ -354,4 +359,93 @@ func TestDiscovery(t *testing.T) {
 		t.Errorf("Allow: %s", allow)
 	}
 	c.do("", "GET", "/v2/images", nil).want(401)
+}
+
+// web is a Fetcher that knows one page.
+type web struct{ data string }
+
+func (w web) Check(url string) error {
+	if !strings.HasPrefix(url, "http") {
+		return errs.New(errs.Invalid, "not by this scheme")
+	}
+	return nil
+}
+
+func (w web) Fetch(_ context.Context, url string) (io.ReadCloser, int64, error) {
+	if !strings.HasSuffix(url, "/good") {
+		return nil, 0, errs.New(errs.Invalid, "nobody answers at %s", url)
+	}
+	return io.NopCloser(strings.NewReader(w.data)), int64(len(w.data)), nil
+}
+
+func TestImport_WebDownload(t *testing.T) {
+	data := string(pattern(2*segment + 3))
+	c := newCloud(t, func(cfg *library.Config) { cfg.Fetch = web{data} })
+	load := func(id, uri string) answer {
+		return c.do("ann", "POST", "/v2/images/"+id+"/import", map[string]any{"method": map[string]any{"name": "web-download", "uri": uri}, "all_stores": true})
+	}
+	c.do("ann", "GET", "/v2/info/import", nil).want(200, `["glance-direct","web-download"]`)
+	id := c.create("ann")
+	load(id, "").want(400)
+	load(id, "file:///etc/passwd").want(400)
+	load(id, "http://x/bad").want(202)
+	eventually(t, "queued again", func() bool { return c.status(id) == "queued" })
+	c.do("ann", "GET", "/v2/images/"+id, nil).want(200, "os_glance_failed_import", "nobody answers")
+	load(id, "http://x/good").want(202)
+	eventually(t, "active", func() bool { return c.status(id) == "active" })
+	if got := c.do("ann", "GET", "/v2/images/"+id+"/file", nil).want(200); string(got.raw) != data {
+		t.Error("other bytes")
+	}
+	c.do("ann", "GET", "/v2/images/"+id+"/tasks", nil).want(200, `"status":"failure"`, `"status":"success"`, "http://x/good")
+	load(id, "http://x/good").want(409)
+	load("nothing", "http://x/good").want(404)
+	bad := c.create("ann", "disk_format", "qcow2")
+	load(bad, "http://x/good").want(202)
+	eventually(t, "killed", func() bool { return c.status(bad) == "killed" })
+	eventually(t, "clean", func() bool { return len(c.segments()) == 3 && len(c.uploads()) == 0 })
+}
+
+func TestMetadefs(t *testing.T) {
+	c := newCloud(t)
+	const root = "/v2/metadefs/namespaces"
+	body := map[string]any{"namespace": "ns", "visibility": "public", "protected": true, "resource_type_associations": []any{map[string]any{"name": "OS::Glance::Image", "prefix": "hw_"}},
+		"properties": map[string]any{"cores": map[string]any{"title": "Cores", "type": "integer"}}, "tags": []any{map[string]any{"name": "t1"}}}
+	c.do("ann", "POST", root, body).want(403)
+	c.do("admin", "POST", root, body).want(201, `"namespace":"ns"`)
+	c.do("admin", "POST", root, body).want(409)
+	c.do("ann", "GET", root+"/ns", nil).want(200, `"cores"`, `"prefix":"hw_"`, `"t1"`)
+	c.do("ann", "GET", root+"?resource_types=OS::Glance::Image", nil).want(200, `"ns"`)
+	c.do("admin", "DELETE", root+"/ns", nil).want(403, "protected")
+	c.do("admin", "PUT", root+"/ns", map[string]any{"namespace": "other", "visibility": "private"}).want(200, `"protected":false`)
+	c.do("ann", "GET", root+"/other", nil).want(404)
+	c.do("admin", "GET", root+"/ns", nil).want(404)
+	for _, k := range []string{"objects", "tags", "properties"} {
+		c.do("admin", "DELETE", root+"/other/"+k, nil).want(204)
+	}
+	c.do("admin", "POST", root+"/other/objects", map[string]any{"name": "cpu", "required": []string{"cores"}}).want(201)
+	c.do("admin", "POST", root+"/other/objects", map[string]any{"name": "cpu"}).want(409)
+	c.do("admin", "PUT", root+"/other/objects/cpu", map[string]any{"name": "processor"}).want(200)
+	c.do("admin", "GET", root+"/other/objects/cpu", nil).want(404)
+	c.do("admin", "GET", root+"/other/objects", nil).want(200, `"processor"`)
+	c.do("admin", "DELETE", root+"/other/objects/processor", nil).want(204)
+	c.do("admin", "POST", root+"/other/tags", map[string]any{"tags": []any{map[string]any{"name": "a"}, map[string]any{"name": "b"}}}).want(201)
+	c.do("admin", "POST", root+"/other/tags/c", nil).want(201)
+	c.do("admin", "PUT", root+"/other/tags/c", map[string]any{"name": "d"}).want(200)
+	c.do("admin", "DELETE", root+"/other/tags/c", nil).want(404)
+	c.do("admin", "POST", root+"/other/properties", map[string]any{"name": "x", "title": "X", "type": "string"}).want(201)
+	c.do("admin", "GET", root+"/other/properties", nil).want(200, `"x":{`)
+	c.do("admin", "POST", root+"/other/resource_types", map[string]any{"name": "OS::My::Thing"}).want(201)
+	c.do("ann", "GET", "/v2/metadefs/resource_types", nil).want(200, "OS::My::Thing", "OS::Nova::Flavor")
+	c.do("admin", "DELETE", root+"/other/resource_types/OS::My::Thing", nil).want(204)
+	c.do("admin", "DELETE", root+"/other/resource_types/OS::My::Thing", nil).want(404)
+	for name, bad := range map[string]any{"no name": map[string]any{}, "a list": []any{}, "a slash": map[string]any{"namespace": "a/b"}, "a wrong visibility": map[string]any{"namespace": "x", "visibility": "shared"},
+		"a property of no type": map[string]any{"namespace": "x", "properties": map[string]any{"p": map[string]any{"title": "P"}}}, "tags of strings": map[string]any{"namespace": "x", "tags": []any{"t"}}} {
+		if got := c.do("admin", "POST", root, bad); got.status != 400 {
+			t.Errorf("%s: %d %s", name, got.status, got.raw)
+		}
+	}
+	c.do("admin", "DELETE", root+"/other", nil).want(204)
+	for _, name := range []string{"namespace", "namespaces", "resource_type", "object", "objects", "property", "properties", "tag", "tags"} {
+		c.do("ann", "GET", "/v2/schemas/metadefs/"+name, nil).want(200, `"name":"`)
+	}
 }

@@ -139,6 +139,12 @@ func setField(field reflect.Value, text string) error {
 			return errors.New("not a whole number")
 		}
 		field.SetInt(n)
+	case reflect.Bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return errors.New("neither true nor false")
+		}
+		field.SetBool(b)
 	case reflect.Float64:
 		n, err := strconv.ParseFloat(text, 64)
 		if err != nil {

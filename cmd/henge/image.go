@@ -2,19 +2,24 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"henge/identity"
 	"henge/imaged"
+	"henge/imaged/fetch"
+	"henge/imaged/library"
 	"henge/internal/clock"
 )
 
 // imageConfig is the [image] section.
 type imageConfig struct {
-	PublicURL     string `toml:"public_url"`
-	ImageGiB      int64  `toml:"image_gib_max"`
-	ProjectImages int    `toml:"project_images_max"`
-	ProjectGiB    int64  `toml:"project_gib_max"`
+	PublicURL     string   `toml:"public_url"`
+	ImageGiB      int64    `toml:"image_gib_max"`
+	ProjectImages int      `toml:"project_images_max"`
+	ProjectGiB    int64    `toml:"project_gib_max"`
+	Download      bool     `toml:"web_download"`
+	Allow         []string `toml:"web_download_allow"`
 }
 
 // imageService is Glance's API.
@@ -30,8 +35,17 @@ var imageService = service{
 
 func startImages(p *peer, life context.Context) (http.Handler, error) {
 	limits := p.cfg.Image
+	var web library.Fetcher // nil as an interface when it is off
+	if limits.Download {
+		f, err := fetch.New(limits.Allow)
+		if err != nil {
+			return nil, fmt.Errorf("web_download_allow: %w", err)
+		}
+		web = f
+	}
 	images, err := imaged.New(imaged.Config{
 		Store: p.node.State(), Objects: p.core, Tokens: p.identity.Tokens(), Clock: clock.System{}, Logger: p.logger, Peer: p.node.ID(), IdentityURL: p.cfg.identityURL(),
+		Fetch:  web,
 		Quotas: imaged.Quotas{ImageBytes: limits.ImageGiB << 30, ProjectImages: limits.ProjectImages, ProjectBytes: limits.ProjectGiB << 30},
 	})
 	if err != nil {

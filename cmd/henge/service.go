@@ -2,8 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"reflect"
+	"slices"
 	"strings"
+
+	"github.com/BurntSushi/toml"
 
 	"henge/identity"
 )
@@ -78,4 +83,33 @@ func publicURL(c *config, configured string, port int) string {
 // same is a catalog entry with one URL for all faces.
 func same(kind, name, description, url string) identity.BootstrapService {
 	return identity.BootstrapService{Type: kind, Name: name, Description: description, Public: url, Internal: url, Admin: url}
+}
+
+// portKey is the name of the service's port in the configuration.
+func (s *service) portKey() string {
+	var ports portsConfig
+	want := s.port(&ports)
+	v := reflect.ValueOf(&ports).Elem()
+	for i := range v.NumField() {
+		if v.Field(i).Addr().Interface() == any(want) {
+			return v.Type().Field(i).Tag.Get("toml")
+		}
+	}
+	panic("service " + s.role + " has a port that is not in portsConfig")
+}
+
+// withNewRoles adds the roles that did not exist when henge up wrote a peer's configuration: their ports are not in it. Roles that were there and were taken out stay out.
+func withNewRoles(path string, roles []string) ([]string, error) {
+	var file struct {
+		Ports map[string]any `toml:"ports"`
+	}
+	if _, err := toml.DecodeFile(path, &file); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for _, s := range parts() {
+		if _, known := file.Ports[s.portKey()]; !known && !slices.Contains(roles, s.role) {
+			roles = append(roles, s.role)
+		}
+	}
+	return roles, nil
 }

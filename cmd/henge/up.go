@@ -120,6 +120,9 @@ func prepare(l layout, o upOptions) ([]config, error) {
 			if c, err = loadConfig(l.peerConfig(i), nil); err != nil {
 				return nil, err
 			}
+			if c.Roles, err = withNewRoles(l.peerConfig(i), c.Roles); err != nil {
+				return nil, err
+			}
 			// The directory may have been moved: what was in it is still in it.
 			for k, d := range c.Devices {
 				if rest, ok := strings.CutPrefix(d.Path, c.DataDir+"/"); ok {

@@ -56,8 +56,7 @@ func importImage(c *call) error {
 			Name string `json:"name"`
 			URI  string `json:"uri"`
 		} `json:"method"`
-		Stores    []string `json:"stores"`
-		AllStores bool     `json:"all_stores"`
+		Stores []string `json:"stores"` // all_stores means the one that there is
 	}
 	if err := json.Unmarshal(raw, &body); err != nil {
 		return errs.New(errs.Invalid, "The request body does not describe an import: %w", err)
@@ -68,7 +67,7 @@ func importImage(c *call) error {
 		return errs.New(errs.Invalid, "Import request requires a 'method' with a 'name'.")
 	case !slices.Contains(methods, body.Method.Name):
 		return errs.New(errs.Invalid, "Unknown import method name '%.60s': this site has %s.", body.Method.Name, strings.Join(methods, ", "))
-	case len(body.Stores) > 0 || body.AllStores:
+	case len(body.Stores) > 0:
 		return errs.New(errs.Invalid, "Stores cannot be chosen: multi backend is not supported at this site.")
 	case body.Method.Name == library.WebDownload && body.Method.URI == "":
 		return errs.New(errs.Invalid, "The import method 'web-download' requires a 'uri'.")

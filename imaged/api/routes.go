@@ -27,6 +27,7 @@ func (s *Server) routes() {
 	bind := func(method, path string, h handler) { r.Handle("/v2"+path, s.authed(h)).Methods(method) }
 	s.imageRoutes(bind)
 	s.infoRoutes(bind)
+	s.metadefRoutes(bind)
 }
 
 type binder func(method, path string, h handler)
@@ -58,6 +59,7 @@ func (s *Server) infoRoutes(bind binder) {
 	bind(http.MethodGet, "/info/usage", usageInfo)
 	bind(http.MethodGet, "/info/stores", storesInfo)
 	bind(http.MethodGet, "/schemas/{name}", showSchema)
+	bind(http.MethodGet, "/schemas/metadefs/{name}", showMetadefSchema)
 }
 
 // noRoute tells an unknown address from a known one with another method.
