@@ -87,7 +87,18 @@ func ownCloud(t *testing.T, o henged.Options) *henged.Cloud {
 			t.Error(err)
 		}
 	})
+	showTroubles(t, c)
 	return c
+}
+
+// showTroubles prints what the peers had to say if the test fails.
+func showTroubles(t *testing.T, c *henged.Cloud) {
+	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(c.Troubles())
+		}
+	})
 }
 
 // clientWait bounds one run of a client: Python ones take seconds on a loaded machine.

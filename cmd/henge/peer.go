@@ -21,6 +21,7 @@ import (
 	"henge/internal/httpapi"
 	"henge/internal/metrics"
 	"henge/proxy/core"
+	"henge/storaged/repair"
 	"henge/storaged/server"
 )
 
@@ -42,6 +43,7 @@ type peer struct {
 	storage  *server.Server
 	devices  *server.Devices
 	placed   atomic.Pointer[placement] // nil until the rings are known
+	repair   *repair.Repair
 	core     *core.Core
 	identity *identity.Identity
 	images   *imaged.Service // nil unless the peer plays the role
@@ -119,6 +121,9 @@ func (p *peer) wire(life context.Context) (err error) {
 	placed := placement{book, secret}
 	p.placed.Store(&placed)
 	p.run(life, "rings", book.Run)
+	if err := p.startRepair(life, placed); err != nil {
+		return fmt.Errorf("start repair: %w", err)
+	}
 	p.run(life, "members", p.follow)
 	p.run(life, "announcements", p.announce)
 	if p.identity, err = identity.New(identity.Config{

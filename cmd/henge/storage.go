@@ -39,7 +39,7 @@ func (p *peer) openStorage(ctx context.Context) error {
 	}
 	var err error
 	p.storage, err = server.New(server.Config{
-		Self: p.node.ID(), Devices: devices, Clock: clock.System{}, Log: p.logger, Accounts: p.accountReplicas, Counters: newStorageCounters(p.metrics),
+		Self: p.node.ID(), Devices: devices, Clock: clock.System{}, Log: p.logger, JudgeLater: true, Accounts: p.accountReplicas, Counters: newStorageCounters(p.metrics),
 		Open: func(_, dir string) (engine.Engine, error) {
 			return engine.Open(ctx, engine.Config{
 				FS: vfs.OS{}, Dir: dir, Clock: clock.System{}, Logger: p.logger,
@@ -110,6 +110,7 @@ func (p *peer) follow(ctx context.Context) error {
 			}
 			alive[m.ID] = m.Alive
 		}
+		p.repair.Wake()
 	}
 	return nil
 }

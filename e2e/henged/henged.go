@@ -125,6 +125,27 @@ func (c *Cloud) Output() string {
 	return c.output.String()
 }
 
+// Troubles are the last lines of the peers' logs that are worse than information: what a test that failed shows.
+func (c *Cloud) Troubles() string {
+	var b strings.Builder
+	paths, _ := filepath.Glob(filepath.Join(c.Dir, "peer-*", "henge.log")) // the pattern is good
+	for _, path := range paths {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			fmt.Fprintln(&b, err)
+			continue
+		}
+		var lines []string
+		for line := range strings.Lines(string(raw)) {
+			if !strings.Contains(line, "level=INFO") {
+				lines = append(lines, line)
+			}
+		}
+		fmt.Fprintf(&b, "%s:\n%s", path, strings.Join(lines[max(0, len(lines)-20):], ""))
+	}
+	return b.String()
+}
+
 // Stop asks henge up to end, and waits for it; its exit status must be 0.
 func (c *Cloud) Stop() error {
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -71,6 +71,8 @@ const (
 	ContainerCacheTTL   = 2 * time.Second  // how long a proxy trusts what it knows of a container
 	ClockSkewS3Max      = 15 * time.Minute // a SigV4 request's date against ours
 	PresignMax          = 7 * 24 * time.Hour
+	ReclaimAge          = 7 * 24 * time.Hour // how long tombstones are kept
+	AwayMax             = 6 * 24 * time.Hour // how long a device may have been away and still speak for what it holds
 )
 
 // Requests under way.

@@ -3,6 +3,7 @@ package core_test
 import (
 	"fmt"
 	"iter"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"henge/proxy/core"
 	"henge/ring"
 	"henge/storaged/peerapi"
+	"henge/storaged/repair"
 	"henge/storaged/server/servertest"
 )
 
@@ -121,6 +123,49 @@ func TestCluster_EachPeerKilledInTurn(t *testing.T) {
 }
 
 func TestCluster_LinearizableWhilePeersAreKilled(t *testing.T) {
+	linearizableWhilePeersAreKilled(t, func(*servertest.Cluster) {})
+}
+
+// TestCluster_LinearizableWhileRepairRuns is the same while every device is repaired all the time: whatever versions repair spreads, it is as if their writers had come late.
+func TestCluster_LinearizableWhileRepairRuns(t *testing.T) {
+	var mu sync.Mutex
+	pulled, dropped := 0, 0
+	linearizableWhilePeersAreKilled(t, func(c *servertest.Cluster) {
+		for _, target := range c.Targets() {
+			r := repair.New(repair.Config{Devices: c.Seen(target.Peer), Rings: repairRings{c}, Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler),
+				Counters: repair.NoCounters{}, Settle: time.Nanosecond})
+			for _, l := range c.Locals(target.Peer) {
+				rep := r.Pass(t.Context(), l)
+				mu.Lock()
+				pulled += rep.Pulled
+				dropped += rep.Dropped
+				mu.Unlock()
+			}
+		}
+	})
+	if pulled == 0 || dropped == 0 {
+		t.Errorf("%d versions pulled, %d copies brought home: too little happened", pulled, dropped)
+	}
+}
+
+// repairRings shows the rings of a test cluster to repair.
+type repairRings struct{ c *servertest.Cluster }
+
+func (r repairRings) Account() repair.Ring   { return r }
+func (r repairRings) Container() repair.Ring { return r }
+func (r repairRings) Objects() iter.Seq2[uint8, repair.Ring] {
+	return func(yield func(uint8, repair.Ring) bool) { yield(0, r) }
+}
+func (r repairRings) Power() uint8                         { return 8 }
+func (r repairRings) Partition(h ring.Hash) ring.Partition { return ring.Partition(h[0]) }
+func (r repairRings) Primaries(p ring.Partition, dst []peerapi.Target) []peerapi.Target {
+	primaries, _ := r.c.Replicas(ring.Hash{byte(p)})
+	return append(dst, primaries...)
+}
+
+// linearizableWhilePeersAreKilled calls also all the time.
+func linearizableWhilePeersAreKilled(t *testing.T, also func(*servertest.Cluster)) {
+	t.Helper()
 	c := servertest.NewCluster(t, 4, 1)
 	proxies := []*core.Core{
 		overCluster(t, c, 1, skewed(-30*time.Millisecond), "p1"), overCluster(t, c, 2, skewed(0), "p2"), overCluster(t, c, 3, skewed(50*time.Millisecond), ""),
@@ -146,6 +191,17 @@ func TestCluster_LinearizableWhilePeersAreKilled(t *testing.T) {
 			case <-done:
 				return
 			case <-time.After(rand.N(10 * time.Millisecond)):
+			}
+		}
+	})
+	killer.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				also(c)
+				wait(t.Context(), time.Millisecond)
 			}
 		}
 	})

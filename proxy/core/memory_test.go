@@ -463,6 +463,19 @@ func (x *memIndex) list(q peerapi.ListQuery) peerapi.ListPage {
 	return p
 }
 
+// Repair is none of core's business.
+func (d *memDevice) Sums(context.Context, peerapi.SumsQuery) (peerapi.Sums, error) {
+	return peerapi.Sums{}, errs.New(errs.Unsupported, "sums")
+}
+
+func (d *memDevice) Marks(context.Context, peerapi.MarksQuery) (peerapi.Marks, error) {
+	return peerapi.Marks{}, errs.New(errs.Unsupported, "marks")
+}
+
+func (d *memDevice) Indexes(context.Context, peerapi.IndexesQuery) (peerapi.Indexes, error) {
+	return peerapi.Indexes{}, errs.New(errs.Unsupported, "indexes")
+}
+
 func (d *memDevice) Usage(context.Context) (peerapi.Usage, error) { return peerapi.Usage{}, nil }
 
 // memRing places every name on the first peers of the cluster, turned by its hash.

@@ -28,6 +28,7 @@ type request struct {
 	seen   view
 	pinned bool
 	move   bool     // compaction: the same entry at a new place; no rule of the register applies
+	drop   bool     // the version that was seen is given up; nor does one here
 	lead   *request // a journal entry to go in front, if this one goes: see Intent
 
 	again   bool // what was seen has changed: decide anew
@@ -196,6 +197,9 @@ func (a *appender) allowed(r *request) bool {
 	now := a.store.index.get(r.entry.id())
 	standing := now.standing()
 	switch {
+	case r.drop:
+		r.again = !now.at(&r.seen)
+		return !r.again
 	case r.move:
 		r.again = !stillThere(&now, &r.entry, &r.seen)
 		return !r.again

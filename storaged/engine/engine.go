@@ -26,6 +26,13 @@ type Engine interface {
 	// Walk yields the newest version of every object in a partition, tombstones included, in the order of their hashes. What changes meanwhile may or may not be seen.
 	Walk(p ring.Partition, power uint8) iter.Seq2[Held, error]
 
+	// Sums and Marks tell which versions are held, tombstones included, dropped ones not. They read memory only.
+	Sums(q peerapi.SumsQuery) ([]uint64, error)
+	Marks(q peerapi.MarksQuery) (peerapi.Marks, error)
+	// Drop gives up the version at, durably, if it is still the newest: nothing is held for the key afterwards, and nothing older is taken. For copies that were kept
+	// for others, and for what others have long forgotten. False: it is not there, or not any more.
+	Drop(ctx context.Context, key peerapi.Key, at clock.Timestamp) (bool, error)
+
 	Journal() Journal
 	Usage() peerapi.Usage
 	Close() error

@@ -62,7 +62,7 @@ func (e *entry) length() uint32 { return (headerBytes + e.metaLen + e.dataLen + 
 
 func (e *entry) slot() slot {
 	return slot{hash: e.hash, ts: e.ts, seg: e.segment, off: e.off, length: e.length(), meta: uint16((headerBytes + e.metaLen + 7) / 8),
-		policy: e.policy, flags: e.flags & (flagDeleted | flagMultipart | flagExternal)}
+		policy: e.policy, flags: e.flags & (flagDeleted | flagMultipart | flagExternal | flagDropped)}
 }
 
 // encode writes the header into b. The salt is the device's own secret: nobody can upload bytes that, met after damage, pass for entries.

@@ -28,6 +28,7 @@ const (
 	flagDeleted   = 1 << 1 // a tombstone
 	flagMultipart = 1 << 2 // a KindMultipart: who replaces it must be told its Upload
 	flagExternal  = 1 << 3 // the bytes are in a data file
+	flagDropped   = 1 << 4 // with flagDeleted: the version was given up here, its primaries have it. It counts as nothing held
 	flagLost      = 1 << 6 // in the index: the record was found corrupt
 	flagUsed      = 1 << 7 // in the index: the slot is taken
 )
@@ -66,7 +67,7 @@ type view struct {
 func (v *view) found() bool { return v.flags&flagUsed != 0 }
 
 func (v *view) standing() Standing {
-	return Standing{Timestamp: v.ts, Promise: v.promise.ts, Lost: v.is(flagLost)}
+	return Standing{Timestamp: v.ts, Promise: v.promise.ts, Lost: v.is(flagLost | flagDropped)}
 }
 
 // at tells whether the record lies at the same place as the other's: then it is the same record.

@@ -25,22 +25,23 @@ type version struct {
 
 // history runs random operations one after the other and remembers what was acknowledged.
 type history struct {
-	random  *rand.Rand
-	e       engine.Engine
-	now     clock.Timestamp
-	sure    map[string]version           // acknowledged
-	maybe   map[string]version           // begun, and not answered
-	promise map[string]clock.Timestamp   // acknowledged
-	hoped   map[string]clock.Timestamp   // promise begun, and not answered
-	journal map[engine.Position]string   // acknowledged, not released
-	loose   map[engine.Position]struct{} // released: may come again
-	hope    string                       // the journal entry begun, and not answered
-	reclaim bool                         // tombstones and promises may be forgotten at any time
+	random   *rand.Rand
+	e        engine.Engine
+	now      clock.Timestamp
+	sure     map[string]version           // acknowledged
+	maybe    map[string]version           // begun, and not answered
+	promise  map[string]clock.Timestamp   // acknowledged
+	hoped    map[string]clock.Timestamp   // promise begun, and not answered
+	journal  map[engine.Position]string   // acknowledged, not released
+	loose    map[engine.Position]struct{} // released: may come again
+	hope     string                       // the journal entry begun, and not answered
+	dropping map[string]bool              // a drop begun, and not answered
+	reclaim  bool                         // tombstones and promises may be forgotten at any time
 }
 
 func newHistory(seed uint64) *history {
 	return &history{random: rand.New(rand.NewPCG(seed, 3)), now: 100, sure: map[string]version{}, maybe: map[string]version{}, promise: map[string]clock.Timestamp{},
-		hoped: map[string]clock.Timestamp{}, journal: map[engine.Position]string{}, loose: map[engine.Position]struct{}{}}
+		hoped: map[string]clock.Timestamp{}, dropping: map[string]bool{}, journal: map[engine.Position]string{}, loose: map[engine.Position]struct{}{}}
 }
 
 // run does n operations; it ends at the first that fails.
@@ -59,7 +60,9 @@ func (h *history) step(ctx context.Context) error {
 	at := h.now
 	v := version{at: at, data: enginetest.Data(int(at), h.size())}
 	w := engine.Write{Record: enginetest.Record(object, at)}
-	switch h.random.IntN(9) {
+	switch h.random.IntN(10) {
+	case 9:
+		return h.drop(ctx, object)
 	case 8:
 		_, err := h.e.(*engine.Store).Compact(ctx)
 		return err
@@ -100,6 +103,32 @@ func (h *history) step(ctx context.Context) error {
 	}
 	out, err := stream.Commit(ctx, w)
 	return h.settle(object, v, out, err)
+}
+
+// drop gives up what is there; nothing is held afterwards, and no promise is needed against what is older.
+func (h *history) drop(ctx context.Context, object string) error {
+	sure, ok := h.sure[object]
+	if !ok {
+		return nil
+	}
+	h.dropping[object] = true
+	dropped, err := h.e.Drop(ctx, enginetest.Key(object), sure.at)
+	if err != nil {
+		return err
+	}
+	if !dropped && !h.reclaim {
+		return fmt.Errorf("%s at %d is not there to be dropped", object, sure.at)
+	}
+	h.settleDrop(object)
+	return nil
+}
+
+func (h *history) settleDrop(object string) {
+	if h.promise[object] <= h.sure[object].at {
+		delete(h.promise, object)
+	}
+	delete(h.sure, object)
+	delete(h.dropping, object)
 }
 
 func (h *history) size() int {
@@ -161,6 +190,11 @@ func (h *history) check(e engine.Engine) error {
 		if h.reclaim && got.at == 0 && (sure.deleted || maybe.deleted) {
 			sure, h.sure[object] = version{}, version{}
 		}
+		if got.at == 0 && h.dropping[object] {
+			h.settleDrop(object)
+			sure = version{}
+		}
+		delete(h.dropping, object)
 		if !got.equal(sure) && (maybe.at == 0 || !got.equal(maybe)) {
 			return fmt.Errorf("%s: found version %d (%d bytes, deleted %v), acknowledged was %d (%d bytes), begun %d", object, got.at, len(got.data), got.deleted, sure.at,
 				len(sure.data), maybe.at)

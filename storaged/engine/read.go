@@ -94,6 +94,9 @@ func (s *Store) lookup(id ID, all bool) (v view, rec *stored, e entry, b []byte,
 		if v.is(flagLost) {
 			return v, nil, e, nil, errLost(&v)
 		}
+		if v.is(flagDropped) {
+			return v, nil, e, nil, nil
+		}
 		rec, e, b, err = s.record(&v.slot, all)
 		if errors.Is(err, errMoved) {
 			if err := s.open(); err != nil {

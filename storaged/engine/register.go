@@ -26,7 +26,7 @@ func IDOf(key peerapi.Key) ID { return ID{Hash: key.Hash, Policy: key.Policy} }
 type Standing struct {
 	Timestamp clock.Timestamp // of the newest record
 	Promise   clock.Timestamp // 0 when there is none, or the record is as new
-	Lost      bool            // the newest record was found corrupt and set aside: the same version may be written again
+	Lost      bool            // the newest record was found corrupt and set aside, or dropped: the same version may be written again
 }
 
 // Newest is what a refused writer has to surpass.
@@ -89,6 +89,22 @@ func CheckRange(r peerapi.Range, size int64) (peerapi.Range, error) {
 func In(h ring.Hash, p ring.Partition, power uint8) bool {
 	top := uint64(h[0])<<24 | uint64(h[1])<<16 | uint64(h[2])<<8 | uint64(h[3])
 	return power == 0 || power <= 32 && top>>(32-power) == uint64(p)
+}
+
+// CheckSums refuses a query that makes no sense: errs.Invalid.
+func CheckSums(q peerapi.SumsQuery) error {
+	if q.Power > 32 || q.Count < 1 || q.Count > peerapi.SumsMax || uint64(q.First)+uint64(q.Count) > 1<<q.Power {
+		return errs.New(errs.Invalid, "sums of %d partitions from %d on, of 2^%d", q.Count, q.First, q.Power)
+	}
+	return nil
+}
+
+// CheckMarks refuses a query that makes no sense: errs.Invalid.
+func CheckMarks(q peerapi.MarksQuery) error {
+	if q.Power > 32 || uint64(q.Partition) >= 1<<q.Power {
+		return errs.New(errs.Invalid, "marks of partition %d, of 2^%d", q.Partition, q.Power)
+	}
+	return nil
 }
 
 func name(k peerapi.Key) string {

@@ -16,6 +16,7 @@ import (
 	"henge/internal/clock"
 	"henge/internal/durable"
 	"henge/internal/errs"
+	"henge/internal/limits"
 	"henge/internal/vfs"
 	"henge/storaged/peerapi"
 )
@@ -51,7 +52,7 @@ func (c *Config) setDefaults() error {
 		return errs.New(errs.Invalid, "engine: segments of %d bytes; from 1 MiB to below 4 GiB is possible", c.SegmentBytes)
 	}
 	if c.ReclaimAge == 0 {
-		c.ReclaimAge = 7 * 24 * time.Hour
+		c.ReclaimAge = limits.ReclaimAge
 	}
 	if c.CompactShare == 0 {
 		c.CompactShare = 0.5

@@ -11,6 +11,7 @@ import (
 
 	"henge/internal/clock"
 	"henge/internal/errs"
+	"henge/internal/limits"
 	"henge/ring"
 	"henge/storaged/engine"
 	"henge/storaged/peerapi"
@@ -39,7 +40,7 @@ func (c Config) withDefaults() Config {
 		c.FlushRows = 16384
 	}
 	if c.ReclaimAge == 0 {
-		c.ReclaimAge = 7 * 24 * time.Hour
+		c.ReclaimAge = limits.ReclaimAge
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -36,4 +36,9 @@ func (a absent) ChangeIndex(context.Context, IndexChange) (IndexOutcome, error) 
 }
 func (a absent) Merge(context.Context, Merge) error                { return a.err }
 func (a absent) List(context.Context, ListQuery) (ListPage, error) { return ListPage{}, a.err }
-func (a absent) Usage(context.Context) (Usage, error)              { return Usage{}, a.err }
+func (a absent) Sums(context.Context, SumsQuery) (Sums, error)     { return Sums{}, a.err }
+func (a absent) Marks(context.Context, MarksQuery) (Marks, error)  { return Marks{}, a.err }
+func (a absent) Indexes(context.Context, IndexesQuery) (Indexes, error) {
+	return Indexes{}, a.err
+}
+func (a absent) Usage(context.Context) (Usage, error) { return Usage{}, a.err }

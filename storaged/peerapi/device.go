@@ -45,6 +45,12 @@ type Device interface {
 	// List gives a page of rows.
 	List(ctx context.Context, q ListQuery) (ListPage, error)
 
+	// Sums, Marks and Indexes tell repair what is held. A device that is catching up (see Standing) answers these calls, Usage, and
+	// no others: all the rest is Unavailable.
+	Sums(ctx context.Context, q SumsQuery) (Sums, error)
+	Marks(ctx context.Context, q MarksQuery) (Marks, error)
+	Indexes(ctx context.Context, q IndexesQuery) (Indexes, error)
+
 	// Usage says how full the device is.
 	Usage(ctx context.Context) (Usage, error)
 }

@@ -22,6 +22,12 @@ func NewRemote(caller rpc.Caller, t Target) *Remote { return &Remote{caller: cal
 
 // call makes a small call: one message each way.
 func (r *Remote) call(ctx context.Context, timeout time.Duration, method string, q ask, body []byte) (answer, error) {
+	a, _, err := r.callBody(ctx, timeout, method, q, body)
+	return a, err
+}
+
+// callBody is call for an answer that has a body, too.
+func (r *Remote) callBody(ctx context.Context, timeout time.Duration, method string, q ask, body []byte) (answer, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	q.Device = r.at.Device
@@ -29,17 +35,18 @@ func (r *Remote) call(ctx context.Context, timeout time.Duration, method string,
 	buf := getScratch()
 	defer scratch.Put(buf)
 	if err := pack(buf, q); err != nil {
-		return a, err
+		return a, nil, err
 	}
 	buf.Write(body)
 	response, err := r.caller.Call(ctx, r.at.Peer, method, buf.Bytes())
 	if err != nil {
-		return a, err
+		return a, nil, err
 	}
-	if _, err := unpack(response, &a); err != nil {
-		return a, errs.With(errs.Unavailable, err)
+	rest, err := unpack(response, &a)
+	if err != nil {
+		return a, nil, errs.With(errs.Unavailable, err)
 	}
-	return a, a.err()
+	return a, rest, a.err()
 }
 
 // Head is Device.Head.

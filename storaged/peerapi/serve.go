@@ -25,11 +25,12 @@ func Serve(mux rpc.Mux, find func(name string) (Device, bool)) {
 	for method, h := range map[string]func(context.Context, Device, ask, []byte) answer{
 		methodHead: head, methodCommit: commit, methodRestamp: restamp, methodPrepare: prepare,
 		methodIndex: index, methodChange: changeIndex, methodMerge: merge, methodUsage: usage,
+		methodSums: sums, methodIndexes: indexes,
 	} {
 		mux.Handle(method, func(ctx context.Context, stream rpc.Stream) error { return s.call(ctx, stream, h) })
 	}
 	for method, h := range map[string]func(context.Context, rpc.Stream, Device, ask) error{
-		methodOpen: serveOpen, methodCreate: serveCreate, methodList: serveList,
+		methodOpen: serveOpen, methodCreate: serveCreate, methodList: serveList, methodMarks: serveMarks,
 	} {
 		mux.Handle(method, func(ctx context.Context, stream rpc.Stream) error { return s.stream(ctx, stream, h) })
 	}
@@ -165,6 +166,43 @@ func usage(ctx context.Context, d Device, _ ask, _ []byte) answer {
 	a := answer{Usage: &u}
 	a.fail(err)
 	return a
+}
+
+func sums(ctx context.Context, d Device, q ask, _ []byte) answer {
+	if q.Sums == nil {
+		return failed(errFields)
+	}
+	s, err := d.Sums(ctx, *q.Sums)
+	a := answer{Sums: &s}
+	a.fail(err)
+	return a
+}
+
+func indexes(ctx context.Context, d Device, q ask, _ []byte) answer {
+	if q.Indexes == nil {
+		return failed(errFields)
+	}
+	page, err := d.Indexes(ctx, *q.Indexes)
+	a := answer{Indexes: &page}
+	a.fail(err)
+	return a
+}
+
+func serveMarks(ctx context.Context, stream rpc.Stream, d Device, q ask) error {
+	if q.Marks == nil {
+		return errFields
+	}
+	page, err := d.Marks(ctx, *q.Marks)
+	if err != nil {
+		return reply(stream, failed(err))
+	}
+	buf := getScratch()
+	defer scratch.Put(buf)
+	if err := pack(buf, answer{More: page.More}); err != nil {
+		return err
+	}
+	buf.Write(appendMarks(nil, page.Marks))
+	return stream.Send(buf.Bytes())
 }
 
 // listBytes is about how long one message of a page may get.

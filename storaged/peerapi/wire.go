@@ -25,6 +25,9 @@ const (
 	methodMerge   = "storage.merge"
 	methodList    = "storage.list"
 	methodUsage   = "storage.usage"
+	methodSums    = "storage.sums"
+	methodMarks   = "storage.marks"
+	methodIndexes = "storage.indexes"
 )
 
 // ask is the request of every method; each uses some of the fields.
@@ -38,6 +41,10 @@ type ask struct {
 	Change *IndexChange    `cbor:"7,keyasint,omitempty"`
 	Merge  *Merge          `cbor:"8,keyasint,omitempty"`
 	Query  *ListQuery      `cbor:"9,keyasint,omitempty"`
+
+	Sums    *SumsQuery    `cbor:"10,keyasint,omitempty"`
+	Marks   *MarksQuery   `cbor:"11,keyasint,omitempty"`
+	Indexes *IndexesQuery `cbor:"12,keyasint,omitempty"`
 }
 
 // answer is the response of every method. An error does not keep a value from coming with it.
@@ -51,6 +58,9 @@ type answer struct {
 	Failed  bool          `cbor:"7,keyasint,omitempty"`
 	Kind    errs.Kind     `cbor:"8,keyasint,omitempty"`
 	Text    string        `cbor:"9,keyasint,omitempty"`
+	Sums    *Sums         `cbor:"10,keyasint,omitempty"`
+	More    bool          `cbor:"11,keyasint,omitempty"` // of marks, which are the message's body
+	Indexes *Indexes      `cbor:"12,keyasint,omitempty"`
 }
 
 func (a *answer) fail(err error) {

@@ -18,6 +18,7 @@ import (
 type Local struct {
 	self     peerapi.Target
 	engine   engine.Engine
+	standing *standing
 	listing  *listing.Store
 	devices  peerapi.Devices
 	counters Counters
@@ -26,29 +27,43 @@ type Local struct {
 
 // Head is peerapi.Device's.
 func (l *Local) Head(ctx context.Context, key peerapi.Key) (peerapi.State, error) {
-	if err := ctx.Err(); err != nil {
-		return peerapi.State{}, gaveUp(err)
+	if err := l.answers(ctx); err != nil {
+		return peerapi.State{}, err
 	}
 	return l.engine.Head(key)
 }
 
 // Open is peerapi.Device's.
 func (l *Local) Open(ctx context.Context, key peerapi.Key, at clock.Timestamp, r peerapi.Range) (peerapi.State, io.ReadCloser, error) {
-	if err := ctx.Err(); err != nil {
-		return peerapi.State{}, nil, gaveUp(err)
+	if err := l.answers(ctx); err != nil {
+		return peerapi.State{}, nil, err
 	}
 	return l.engine.Open(key, at, r)
+}
+
+// answers is nil when the caller still waits and the device may speak for what it holds.
+func (l *Local) answers(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return gaveUp(err)
+	}
+	return l.standing.speaks(l.self)
 }
 
 func gaveUp(err error) error { return errs.New(errs.KindOf(err), "the caller gave up: %w", err) }
 
 // Prepare is peerapi.Device's.
 func (l *Local) Prepare(ctx context.Context, key peerapi.Key, ballot clock.Timestamp) (peerapi.Outcome, peerapi.State, error) {
+	if err := l.answers(ctx); err != nil {
+		return peerapi.Outcome{}, peerapi.State{}, err
+	}
 	return l.engine.Prepare(ctx, key, ballot)
 }
 
 // Create is peerapi.Device's.
 func (l *Local) Create(ctx context.Context, key peerapi.Key, size int64) (peerapi.Writer, error) {
+	if err := l.answers(ctx); err != nil {
+		return nil, err
+	}
 	w, err := l.engine.Create(ctx, key, size)
 	if err != nil {
 		return nil, err
@@ -82,8 +97,8 @@ func (l *Local) Restamp(ctx context.Context, from clock.Timestamp, c peerapi.Com
 
 // write brings a record to the engine, and its row to the container's replicas.
 func (l *Local) write(ctx context.Context, c peerapi.Commit, commit func(context.Context, engine.Write) (peerapi.Outcome, error)) (peerapi.Outcome, error) {
-	if err := ctx.Err(); err != nil {
-		return peerapi.Outcome{}, gaveUp(err)
+	if err := l.answers(ctx); err != nil {
+		return peerapi.Outcome{}, err
 	}
 	w := engine.Write{Record: c.Record, Accept: c.Accept, Handoff: c.Handoff}
 	if len(c.Listing) == 0 {
@@ -189,32 +204,32 @@ func (t *telling) note(target peerapi.Target, err error) {
 
 // Index is peerapi.Device's.
 func (l *Local) Index(ctx context.Context, key peerapi.Key) (peerapi.IndexInfo, error) {
-	if err := ctx.Err(); err != nil {
-		return peerapi.IndexInfo{}, gaveUp(err)
+	if err := l.answers(ctx); err != nil {
+		return peerapi.IndexInfo{}, err
 	}
 	return l.listing.Info(key)
 }
 
 // Merge is peerapi.Device's.
 func (l *Local) Merge(ctx context.Context, m peerapi.Merge) error {
-	if err := ctx.Err(); err != nil {
-		return gaveUp(err)
+	if err := l.answers(ctx); err != nil {
+		return err
 	}
 	return l.listing.Merge(ctx, m)
 }
 
 // List is peerapi.Device's.
 func (l *Local) List(ctx context.Context, q peerapi.ListQuery) (peerapi.ListPage, error) {
-	if err := ctx.Err(); err != nil {
-		return peerapi.ListPage{}, gaveUp(err)
+	if err := l.answers(ctx); err != nil {
+		return peerapi.ListPage{}, err
 	}
 	return l.listing.List(q)
 }
 
 // ChangeIndex is peerapi.Device's.
 func (l *Local) ChangeIndex(ctx context.Context, c peerapi.IndexChange) (peerapi.IndexOutcome, error) {
-	if err := ctx.Err(); err != nil {
-		return peerapi.IndexOutcome{}, gaveUp(err)
+	if err := l.answers(ctx); err != nil {
+		return peerapi.IndexOutcome{}, err
 	}
 	targets := c.Listing
 	before, after, err := l.listing.Change(ctx, c)

@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"henge/internal/clock"
+	"henge/internal/errs"
+	"henge/internal/limits"
 	"henge/storaged/engine"
 	"henge/storaged/listing"
 	"henge/storaged/peerapi"
@@ -43,10 +48,14 @@ type Config struct {
 	Open     func(name, dir string) (engine.Engine, error)
 	Clock    clock.Clock
 	Log      *slog.Logger
-	Accounts Accounts                      // nil: accounts are told of containers made and deleted, not of their counts
-	Counters Counters                      // nil: NoCounters
-	Listing  listing.Config                // the numbers only; Path, Journal, Clock and Log are set here
-	Connect  func(*Server) peerapi.Devices // makes the way to all devices, this server's own included (Server.Local)
+	Accounts Accounts // nil: accounts are told of containers made and deleted, not of their counts
+	Counters Counters // nil: NoCounters
+	// AwayMax is how long a device may have been away and still speak for what it holds: less than the age at which tombstones are reclaimed. 0: limits.AwayMax.
+	AwayMax time.Duration
+	// JudgeLater: devices that begin empty answer nobody before Judge. Otherwise they count as new.
+	JudgeLater bool
+	Listing    listing.Config                // the numbers only; Path, Journal, Clock and Log are set here
+	Connect    func(*Server) peerapi.Devices // makes the way to all devices, this server's own included (Server.Local)
 }
 
 // Server is a storage peer: its devices, open.
@@ -113,11 +122,51 @@ func (s *Server) open(name, dir string) (*Local, error) {
 	c := s.cfg.Listing
 	c.Path, c.Journal, c.Clock, c.Log = filepath.Join(dir, "listing.db"), e.Journal(), s.cfg.Clock, s.cfg.Log.With("device", name)
 	c.FlushFailed = s.cfg.Counters.FlushFailed
+	away := s.cfg.AwayMax
+	if away == 0 {
+		away = limits.AwayMax
+	}
+	st, err := openStanding(dir, s.cfg.Clock, away, e.Usage().Objects == 0)
+	if err == nil && !s.cfg.JudgeLater {
+		err = st.judge(false)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open device %s: %w", name, errors.Join(err, e.Close()))
+	}
+	// Rows of the journal alone are not all that was listed: what else there was must come from others.
+	_, missing := os.Stat(c.Path)
+	if now, judged := st.get(); judged && now == peerapi.Joined && errors.Is(missing, fs.ErrNotExist) && e.Usage().Objects > 0 {
+		if err := st.set(peerapi.Filling); err != nil {
+			return nil, fmt.Errorf("open device %s: %w", name, errors.Join(err, e.Close()))
+		}
+	}
 	store, err := listing.Open(c)
 	if err != nil {
 		return nil, fmt.Errorf("open device %s: %w", name, errors.Join(err, e.Close()))
 	}
-	return &Local{self: peerapi.Target{Peer: s.cfg.Self, Device: name}, engine: e, listing: store, counters: s.cfg.Counters, clock: s.cfg.Clock}, nil
+	return &Local{self: peerapi.Target{Peer: s.cfg.Self, Device: name}, engine: e, standing: st, listing: store, counters: s.cfg.Counters, clock: s.cfg.Clock}, nil
+}
+
+// Judge decides on the devices that began empty: holds says of each whether the rings say that it should hold something. Those are being filled then, and answer only
+// repair; the others take part. It may be called again.
+func (s *Server) Judge(holds func(device string) bool) error {
+	var all error
+	for _, l := range s.Locals() {
+		all = errors.Join(all, l.standing.judge(holds(l.self.Device)))
+	}
+	return all
+}
+
+// Locals are the devices that are open, by name.
+func (s *Server) Locals() []*Local {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*Local, 0, len(s.devices))
+	for _, d := range s.devices {
+		all = append(all, d.local)
+	}
+	slices.SortFunc(all, func(a, b *Local) int { return strings.Compare(a.self.Device, b.self.Device) })
+	return all
 }
 
 // Local finds one of the devices that are open.
@@ -153,6 +202,9 @@ func (s *Server) Health(ctx context.Context) []DeviceHealth {
 	var all []DeviceHealth
 	for name, d := range s.devices {
 		u, err := d.local.Usage(ctx)
+		if now, judged := d.local.Standing(); err == nil && judged && now != peerapi.Joined {
+			err = errs.New(errs.Unavailable, "%s", now)
+		}
 		all = append(all, DeviceHealth{Name: name, Usage: u, Error: err})
 	}
 	for name, err := range s.failed {

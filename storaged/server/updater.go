@@ -296,6 +296,9 @@ func (r *reporter) reportAccount(account string, keys []peerapi.Key) error {
 	if r.accounts == nil {
 		return nil
 	}
+	if err := r.device.standing.speaks(r.device.self); err != nil {
+		return err // what it counts is not all there is
+	}
 	key, replicas := r.accounts(account)
 	if len(replicas) == 0 {
 		return errs.New(errs.Unavailable, "nobody knows yet where the account is listed")

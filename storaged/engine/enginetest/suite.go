@@ -44,6 +44,8 @@ func Run(t *testing.T, disk func(t *testing.T) Disk) {
 		"Prepare_Survives":    prepareSurvives,
 		"Replaced_Multipart":  replacedMultipart,
 		"Walk":                walk,
+		"Marks":               marks,
+		"Drop":                drop,
 		"Journal":             journal,
 		"Journal_Interleaved": journalInterleaved,
 		"Intent":              intent,

@@ -30,6 +30,7 @@ type object struct {
 	held    engine.Held // Record.Timestamp is 0 when there is only a promise
 	data    []byte
 	promise clock.Timestamp
+	dropped bool // held counts for the order of writes only
 }
 
 type entry struct {
@@ -103,7 +104,7 @@ func (o *object) state() peerapi.State {
 		return peerapi.State{}
 	}
 	s := peerapi.State{Promise: o.promise}
-	if o.held.Record.Timestamp != 0 {
+	if o.held.Record.Timestamp != 0 && !o.dropped {
 		r := o.held.Record
 		s.Record = &r
 	}
@@ -114,7 +115,7 @@ func (o *object) standing() engine.Standing {
 	if o == nil {
 		return engine.Standing{}
 	}
-	return engine.Standing{Timestamp: o.held.Record.Timestamp, Promise: o.promise}
+	return engine.Standing{Timestamp: o.held.Record.Timestamp, Promise: o.promise, Lost: o.dropped}
 }
 
 func (m *memory) Open(key peerapi.Key, at clock.Timestamp, r peerapi.Range) (peerapi.State, io.ReadCloser, error) {
@@ -156,7 +157,7 @@ func (d *Disk) put(w engine.Write, data []byte) peerapi.Outcome {
 	w.Record.StoredSize = int64(len(data))
 	id := engine.IDOf(w.Record.Key)
 	o := d.objects[id]
-	if o != nil && o.held.Record.Timestamp == w.Record.Timestamp && engine.Same(&o.held.Record, &w.Record) {
+	if o != nil && !o.dropped && o.held.Record.Timestamp == w.Record.Timestamp && engine.Same(&o.held.Record, &w.Record) {
 		return peerapi.Outcome{Accepted: true}
 	}
 	s := o.standing()
@@ -168,7 +169,11 @@ func (d *Disk) put(w engine.Write, data []byte) peerapi.Outcome {
 		o = &object{}
 		d.objects[id] = o
 	}
-	if out.Replaced = engine.Replaced(&o.held.Record, &w.Record); out.Replaced != "" {
+	if out.Replaced = engine.Replaced(&o.held.Record, &w.Record); o.dropped {
+		out.Replaced = ""
+	}
+	o.dropped = false
+	if out.Replaced != "" {
 		out.ReplacedAt = o.held.Record.Timestamp
 	}
 	if w.Intent != nil {
@@ -241,7 +246,7 @@ func (m *memory) Walk(p ring.Partition, power uint8) iter.Seq2[engine.Held, erro
 		}
 		var all []engine.Held
 		for id, o := range m.disk.objects {
-			if o.held.Record.Timestamp != 0 && engine.In(id.Hash, p, power) {
+			if o.held.Record.Timestamp != 0 && !o.dropped && engine.In(id.Hash, p, power) {
 				all = append(all, o.held)
 			}
 		}
@@ -255,6 +260,59 @@ func (m *memory) Walk(p ring.Partition, power uint8) iter.Seq2[engine.Held, erro
 			}
 		}
 	}
+}
+
+// marks gives what is held of a policy in the order of the hashes.
+func (d *Disk) marks(policy uint8, in func(ring.Hash) bool) []peerapi.Mark {
+	var all []peerapi.Mark
+	for id, o := range d.objects {
+		if r := o.held.Record; r.Timestamp != 0 && !o.dropped && id.Policy == policy && in(id.Hash) {
+			all = append(all, peerapi.Mark{Hash: id.Hash, Timestamp: r.Timestamp, Deleted: r.Deleted})
+		}
+	}
+	slices.SortFunc(all, func(a, b peerapi.Mark) int { return bytes.Compare(a.Hash[:], b.Hash[:]) })
+	return all
+}
+
+func (m *memory) Sums(q peerapi.SumsQuery) ([]uint64, error) {
+	if err := engine.CheckSums(q); err != nil {
+		return nil, err
+	}
+	if err := m.lock(); err != nil {
+		return nil, err
+	}
+	defer m.disk.mu.Unlock()
+	sums := make([]uint64, q.Count)
+	for _, mark := range m.disk.marks(q.Policy, func(ring.Hash) bool { return true }) {
+		if at := int(engine.PartitionOf(mark.Hash, q.Power)) - int(q.First); at >= 0 && at < q.Count {
+			sums[at] += engine.MarkSum(mark)
+		}
+	}
+	return sums, nil
+}
+
+func (m *memory) Marks(q peerapi.MarksQuery) (peerapi.Marks, error) {
+	if err := engine.CheckMarks(q); err != nil {
+		return peerapi.Marks{}, err
+	}
+	if err := m.lock(); err != nil {
+		return peerapi.Marks{}, err
+	}
+	defer m.disk.mu.Unlock()
+	return engine.PageOf(m.disk.marks(q.Policy, func(h ring.Hash) bool { return engine.In(h, q.Partition, q.Power) }), q), nil
+}
+
+func (m *memory) Drop(_ context.Context, key peerapi.Key, at clock.Timestamp) (bool, error) {
+	if err := m.lock(); err != nil {
+		return false, err
+	}
+	defer m.disk.mu.Unlock()
+	o := m.disk.objects[engine.IDOf(key)]
+	if o == nil || o.dropped || at == 0 || o.held.Record.Timestamp != at {
+		return false, nil
+	}
+	o.dropped, o.data = true, nil
+	return true, nil
 }
 
 func (m *memory) Usage() peerapi.Usage {

@@ -31,6 +31,8 @@ type Cluster struct {
 	mu    sync.Mutex // guards the fields below
 	peers map[string]*Peer
 	fault func(Call) error
+	clock clock.Clock
+	empty map[peerapi.Target]bool // devices whose disk was replaced
 }
 
 // Peer is one storage peer of a Cluster.
@@ -54,7 +56,7 @@ type Call struct {
 // NewCluster starts peers "p1", "p2", ... with devices "d1", "d2", ... each. It is closed with the test.
 func NewCluster(t testing.TB, peers, devicesPerPeer int) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, dir: t.TempDir(), log: slog.New(slog.DiscardHandler), peers: map[string]*Peer{}, fault: func(Call) error { return nil }}
+	c := &Cluster{t: t, dir: t.TempDir(), log: slog.New(slog.DiscardHandler), peers: map[string]*Peer{}, fault: func(Call) error { return nil }, clock: clock.System{}, empty: map[peerapi.Target]bool{}}
 	for i := range peers {
 		p := &Peer{Name: fmt.Sprintf("p%d", i+1), disks: map[string]*memory.Disk{}}
 		for j := range devicesPerPeer {
@@ -116,7 +118,7 @@ func (c *Cluster) start(p *Peer) {
 		dirs[d] = filepath.Join(c.dir, p.Name+"-"+d)
 	}
 	s, err := server.New(server.Config{
-		Self: p.Name, Devices: dirs, Clock: clock.System{}, Log: c.log,
+		Self: p.Name, Devices: dirs, Clock: c.clock, Log: c.log, JudgeLater: true,
 		Open: func(name, dir string) (engine.Engine, error) {
 			if err := os.MkdirAll(dir, 0o700); err != nil {
 				return nil, err
@@ -133,9 +135,45 @@ func (c *Cluster) start(p *Peer) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	if err := s.Judge(func(device string) bool { return c.empty[peerapi.Target{Peer: p.Name, Device: device}] }); err != nil {
+		c.t.Fatal(err)
+	}
 	c.mu.Lock()
 	p.server = s
 	c.mu.Unlock()
+}
+
+// SetClock gives the peers that start from now on another clock.
+func (c *Cluster) SetClock(to clock.Clock) { c.clock = to }
+
+// ReplaceDisk puts an empty disk in the place of a device's, as an operator does with a broken one: its peer is stopped for it.
+func (c *Cluster) ReplaceDisk(t peerapi.Target) {
+	c.t.Helper()
+	c.Kill(t.Peer)
+	c.peers[t.Peer].disks[t.Device] = memory.NewDisk()
+	if err := os.RemoveAll(filepath.Join(c.dir, t.Peer+"-"+t.Device)); err != nil {
+		c.t.Fatal(err)
+	}
+	c.empty[t] = true
+	c.Revive(t.Peer)
+}
+
+// LoseListing removes a device's listings, as a file system check might; its peer is stopped for it. What the journal still has comes back by itself.
+func (c *Cluster) LoseListing(t peerapi.Target) {
+	c.t.Helper()
+	c.Kill(t.Peer)
+	if err := os.Remove(filepath.Join(c.dir, t.Peer+"-"+t.Device, "listing.db")); err != nil {
+		c.t.Fatal(err)
+	}
+	c.Revive(t.Peer)
+}
+
+// Locals are a peer's devices; none while it is killed.
+func (c *Cluster) Locals(peer string) []*server.Local {
+	if s := c.Server(peer); s != nil {
+		return s.Locals()
+	}
+	return nil
 }
 
 // Kill stops a peer: every call of it fails from now on. What it acknowledged is kept.
@@ -361,6 +399,18 @@ func (f *faulty) Merge(ctx context.Context, m peerapi.Merge) error {
 
 func (f *faulty) List(ctx context.Context, q peerapi.ListQuery) (peerapi.ListPage, error) {
 	return through(ctx, f, "List", q.Key, func(d peerapi.Device) (peerapi.ListPage, error) { return d.List(ctx, q) })
+}
+
+func (f *faulty) Sums(ctx context.Context, q peerapi.SumsQuery) (peerapi.Sums, error) {
+	return through(ctx, f, "Sums", peerapi.Key{}, func(d peerapi.Device) (peerapi.Sums, error) { return d.Sums(ctx, q) })
+}
+
+func (f *faulty) Marks(ctx context.Context, q peerapi.MarksQuery) (peerapi.Marks, error) {
+	return through(ctx, f, "Marks", peerapi.Key{}, func(d peerapi.Device) (peerapi.Marks, error) { return d.Marks(ctx, q) })
+}
+
+func (f *faulty) Indexes(ctx context.Context, q peerapi.IndexesQuery) (peerapi.Indexes, error) {
+	return through(ctx, f, "Indexes", peerapi.Key{}, func(d peerapi.Device) (peerapi.Indexes, error) { return d.Indexes(ctx, q) })
 }
 
 func (f *faulty) Usage(ctx context.Context) (peerapi.Usage, error) {
