@@ -8,6 +8,8 @@ FUZZTIME ?= 20s
 TEST_PACKAGES := gcc libc6-dev curl python3-swiftclient python3-openstackclient awscli s3cmd rclone node=nodejs npm=npm \
 	qemu-system-x86 qemu-utils $(shell cat deploy/guest/tools)
 TEST_PACKAGES += libiscsi-bin qemu-block-extra
+# Guests, bridges and rules of the network tests.
+TEST_PACKAGES += busybox iproute2 iptables ipset nftables iputils-ping
 
 .PHONY: help build run lint test unit e2e bench bench-iscsi fuzz clean
 help: ## this list

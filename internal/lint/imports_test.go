@@ -44,6 +44,8 @@ var homes = map[string][]string{
 	"golang.org/x/crypto":               {"identity", "deploy/guest", "e2e"},
 	"github.com/aws":                    {"e2e", "proxy/s3"},
 	"github.com/minio/minio-go":         {"e2e", "proxy/s3"},
+	"github.com/vishvananda":            {"netd/kernel"},
+	"github.com/insomniacslk/dhcp":      {"netd/dhcp"},
 	"github.com/gophercloud":            {"e2e", "identity", "proxy/swift"},
 	"github.com/gostor/gotgt":           {"volumed/iscsi/lun"},
 	"github.com/sirupsen/logrus":        {"volumed/iscsi/lun"},
