@@ -1,17 +1,19 @@
 package iscsi
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"runtime"
 	"testing"
 	"time"
-
-	"henge/volumed/iscsi/iscsitest"
 )
 
 // instant is a store that does nothing, so that what is counted is the target's own.
-type instant struct{ *iscsitest.Memory }
+type instant struct{ Store }
+
+func (instant) ReadAt(context.Context, []byte, int64) error  { return nil }
+func (instant) WriteAt(context.Context, []byte, int64) error { return nil }
 
 // pump keeps depth commands of one session in flight until n are answered. The initiator's side allocates nothing.
 func pump(b *testing.B, c *client, n, depth int, write bool) {

@@ -20,11 +20,15 @@ type frame struct {
 	buf       *pool.Buffer // given back when the frame is written
 	freed     int          // bytes of the session's memory that are free then
 	digests   [8]byte
+	posted    int    // bytes that count against what may be posted
 	afterward func() // runs when the frame is written, or lost
 }
 
 // outboxFramesMax is how many PDUs may wait before the session reads no more: an initiator that sends and does not read pays for it itself.
-const outboxFramesMax = 1024
+const (
+	outboxFramesMax = 1024
+	outboxBytesMax  = 4 << 20 // of answers that the reader posts: echoes of pings, mostly
+)
 
 // outbox sends PDUs in order. There is no writer goroutine: who adds a frame while nobody writes becomes the writer, and takes along
 // what others add meanwhile, so that many answers go out in one system call and a lone one costs no wake-up.
@@ -43,6 +47,7 @@ type outbox struct {
 	room    sync.Cond
 	queue   []*frame
 	spare   []*frame
+	posted  int // bytes
 	writing bool
 	failed  bool
 }
@@ -67,6 +72,8 @@ func (o *outbox) addAll(frames []frame) {
 func (o *outbox) post(f *frame) {
 	o.mu.Lock()
 	o.queue = append(o.queue, f)
+	f.posted = len(f.data)
+	o.posted += f.posted
 	o.claim(true)
 }
 
@@ -117,9 +124,9 @@ func (o *outbox) drain() {
 
 // release gives back what the frames held.
 func (o *outbox) release(batch []*frame) {
-	freed := 0
+	freed, posted := 0, 0
 	for i, f := range batch {
-		freed += f.freed
+		freed, posted = freed+f.freed, posted+f.posted
 		if f.buf != nil {
 			o.session.pool().Put(f.buf)
 			f.buf, f.data = nil, nil
@@ -131,6 +138,11 @@ func (o *outbox) release(batch []*frame) {
 	}
 	if freed > 0 {
 		o.session.free(freed)
+	}
+	if posted > 0 {
+		o.mu.Lock()
+		o.posted -= posted
+		o.mu.Unlock()
 	}
 }
 
@@ -190,7 +202,7 @@ func (o *outbox) pack(f *frame) {
 func (o *outbox) waitRoom() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for len(o.queue) > outboxFramesMax && !o.failed {
+	for (len(o.queue) > outboxFramesMax || o.posted > outboxBytesMax) && !o.failed {
 		o.room.Wait()
 	}
 }

@@ -35,14 +35,15 @@ func (s *session) take(h *header) error {
 		s.reject(h, rejectNotSupported)
 		return nil
 	}
-	r := request{h: *h, n: h.dataBytes()}
+	r := &s.now
+	*r = request{h: *h, n: h.dataBytes()}
 	if r.n > 0 {
-		r.buf = s.pool().Get(s.roomFor(&r))
+		r.buf = s.pool().Get(s.roomFor(r))
 		if err := s.in.data(r.buf.B[:r.n]); err != nil {
 			return err
 		}
 	}
-	return s.inOrder(&r)
+	return s.inOrder(r)
 }
 
 // roomFor is how large the buffer of the data that came along must be: a small write gets room for all of it at once.

@@ -36,6 +36,8 @@ type session struct {
 	out    outbox
 	params params
 	text   textExchange
+	head   header  // the PDU being read; the reader's alone, as is the next
+	now    request // what it asks
 
 	ctx    context.Context // ends with the session
 	cancel context.CancelFunc
@@ -97,13 +99,12 @@ func (s *session) run() error {
 	defer stopPing()
 	for {
 		s.out.waitRoom()
-		var h header
-		if err := s.in.header(&h); err != nil {
-			return s.fault(&h, err)
+		if err := s.in.header(&s.head); err != nil {
+			return s.fault(&s.head, err)
 		}
 		s.heard.Add(1)
-		if err := s.take(&h); err != nil {
-			return s.fault(&h, err)
+		if err := s.take(&s.head); err != nil {
+			return s.fault(&s.head, err)
 		}
 	}
 }

@@ -293,8 +293,12 @@ func (s *session) forget(t *task) {
 	}
 }
 
-// finishEarly answers a command that never reaches the unit.
+// finishEarly answers a command that never reaches the unit. The reader calls it, so another goroutine writes the answer.
 func (s *session) finishEarly(t *task, key byte, code uint16) {
 	t.cmd.Fail(key, code)
-	s.complete(t)
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		s.complete(t)
+	}()
 }
