@@ -152,6 +152,7 @@ func TestQEMU_SurvivesARestart(t *testing.T) {
 		"drained": func(s *Server) error { return s.Drain(context.Background()) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			store := memory()
 			first := newRig(t, Config{LogoutGrace: 100 * time.Millisecond})
 			first.open(t, store, qemuInitiator)
