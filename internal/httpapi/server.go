@@ -29,6 +29,8 @@ type Config struct {
 	RequestsMax int
 	// QueueWait is how long a request waits for others to finish before it is told to come back later; 0 is five seconds.
 	QueueWait time.Duration
+	// LingerWait is how long a client is read from after it was refused in the midst of its body; 0 is limits.LingerTimeout.
+	LingerWait time.Duration
 }
 
 // Request tells of a finished request.
@@ -41,9 +43,10 @@ type Request struct {
 
 // Server serves one API on any number of listeners.
 type Server struct {
-	cfg   Config
-	http  *http.Server
-	slots chan struct{}
+	cfg    Config
+	http   *http.Server
+	slots  chan struct{}
+	linger chan struct{} // a token for each client that is lingered for
 }
 
 // NewServer prepares a server; nothing listens yet.
@@ -54,10 +57,13 @@ func NewServer(cfg Config) *Server {
 	if cfg.QueueWait == 0 {
 		cfg.QueueWait = 5 * time.Second
 	}
+	if cfg.LingerWait == 0 {
+		cfg.LingerWait = limits.LingerTimeout
+	}
 	if cfg.Refuse == nil {
 		cfg.Refuse = func(w http.ResponseWriter, _ *http.Request, status int, reason string) { http.Error(w, reason, status) }
 	}
-	s := &Server{cfg: cfg, slots: make(chan struct{}, cfg.RequestsMax)}
+	s := &Server{cfg: cfg, slots: make(chan struct{}, cfg.RequestsMax), linger: make(chan struct{}, lingersMax)}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serve),
 		ReadHeaderTimeout: limits.ClientHeaderTimeout,
@@ -90,10 +96,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	id := newRequestID(start)
 	a := &answer{ResponseWriter: w, control: http.NewResponseController(w)}
 	r = r.WithContext(WithRequestID(r.Context(), id))
+	var sent *body
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &body{ReadCloser: r.Body, control: a.control}
+		sent = &body{ReadCloser: r.Body, control: a.control}
+		r.Body = sent
 	}
-	defer func() { s.finish(a, r, id, start, recover()) }()
+	defer func() {
+		s.finish(a, r, id, start, recover())
+		if sent != nil {
+			s.lingerFor(a, r, sent)
+		}
+	}()
 	if r.ContentLength == 0 && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 		// net/http leaves the 100 out when there is no body. botocore then takes the status of this answer for that of the next request on the connection.
 		a.WriteHeader(http.StatusContinue)

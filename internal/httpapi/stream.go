@@ -18,6 +18,8 @@ type body struct {
 	io.ReadCloser
 	control *http.ResponseController
 	renewed time.Time
+	read    int64
+	ended   bool // nothing more comes, or nothing good
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -27,6 +29,8 @@ func (b *body) Read(p []byte) (int, error) {
 		_ = b.control.SetReadDeadline(now.Add(limits.ClientIdleTimeout))
 	}
 	n, err := b.ReadCloser.Read(p)
+	b.read += int64(n)
+	b.ended = b.ended || err != nil
 	if errors.Is(err, io.EOF) {
 		// net/http goes on reading, to learn of a client that goes away: a deadline that passes then would cancel a request that takes long.
 		_ = b.control.SetReadDeadline(time.Time{})

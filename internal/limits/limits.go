@@ -32,6 +32,7 @@ const (
 	ChunkHeaderBytesMax   = 1024      // one aws-chunked chunk header
 	ChunkBytesMax         = 16 << 20  // one aws-chunked chunk
 	TrailerBytesMax       = 16 << 10  // the trailers after an aws-chunked body
+	LingerBytesMax        = 64 << 20  // of a body that nobody wants, read so that the client sees the answer
 	InlineBytesMax        = 64 << 10  // objects up to this size lie in the device's log; larger ones in files of their own
 	CopyBufferBytes       = 256 << 10 // one pooled buffer of a streaming copy
 	RPCMessageBytesMax    = 1 << 20   // one message between peers
@@ -67,6 +68,7 @@ const (
 	PeerIdleTimeout     = 30 * time.Second // no byte moved in a body between peers
 	ClientIdleTimeout   = 60 * time.Second // no byte moved in a client's body
 	ClientHeaderTimeout = 15 * time.Second // a client's whole header
+	LingerTimeout       = 5 * time.Second  // that a refused client, who sends on, is given to see the answer
 	StateUpdateTimeout  = 10 * time.Second // one Update of the replicated state, retries included
 	ContainerCacheTTL   = 2 * time.Second  // how long a proxy trusts what it knows of a container
 	ClockSkewS3Max      = 15 * time.Minute // a SigV4 request's date against ours
