@@ -48,7 +48,7 @@ func (r *rig) dialBare(t testing.TB) *client {
 	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	return &client{t: t, conn: conn, in: bufio.NewReader(conn), initiator: testInitiator, isid: 1, number: 1}
+	return &client{t: t, conn: conn, in: bufio.NewReaderSize(conn, 32<<10), initiator: testInitiator, isid: 1, number: 1}
 }
 
 // login dials, and logs in to the open target.
