@@ -35,17 +35,12 @@ address = %q
 zone = %d
 
 [ports]
-identity = %d
-object = %d
-peers = %d
-gossip = %d
-metrics = %d
-
+%s
 [[device]]
 name = "d1"
 path = %q
 weight = 100.0
-`, filepath.Join(dir, "data"), number, h.address, number, ports.Identity, ports.Object, ports.Peers, ports.Gossip, ports.Metrics, filepath.Join(dir, "d1")))
+`, filepath.Join(dir, "data"), number, h.address, number, ports.Config(), filepath.Join(dir, "d1")))
 	return h
 }
 

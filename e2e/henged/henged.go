@@ -258,6 +258,15 @@ func (p *Ports) flags() []string {
 	return all
 }
 
+// Config is the [ports] section of henge.toml that sets the ports.
+func (p *Ports) Config() string {
+	var b strings.Builder
+	p.each(func(flag string, port *int) {
+		fmt.Fprintf(&b, "%s = %d\n", strings.TrimSuffix(strings.TrimPrefix(flag, "--"), "-port"), *port)
+	})
+	return b.String()
+}
+
 // FreePorts finds ports that nobody listens on, on the first loopback address.
 func FreePorts() (*Ports, error) {
 	ports := &Ports{}
