@@ -15,6 +15,7 @@ import (
 	"henge/cluster/state"
 	"henge/imaged/library"
 	"henge/imaged/model"
+	"henge/imaged/vault"
 	"henge/internal/errs"
 )
 
@@ -323,4 +324,17 @@ func TestQuotas(t *testing.T) {
 	c.create("bob") // another project has its own
 	usage := c.do("ann", "GET", "/v2/info/usage", nil).want(200, `"image_count_total":{"limit":3,"usage":3}`)
 	_ = usage
+}
+
+func TestUpload_ContainerThatWasRemoved(t *testing.T) {
+	c := newCloud(t)
+	first, second := c.create("ann"), c.create("ann")
+	c.upload("ann", first, pattern(10)).want(204)
+	c.do("ann", "DELETE", "/v2/images/"+first, nil).want(204)
+	c.library.Sweep(t.Context())
+	if err := c.objects.DeleteContainer(t.Context(), vault.Account, vault.Container); err != nil {
+		t.Fatal(err)
+	}
+	c.upload("ann", second, pattern(10)).want(503)
+	c.upload("ann", second, pattern(10)).want(204) // as a client does that tries again
 }

@@ -11,7 +11,7 @@ import (
 	"henge/internal/openstack"
 )
 
-// errReadsOnly is for roles that only read.
+// mayWrite turns away those whose roles only read.
 func (c *call) mayWrite(action string) error {
 	if model.Writes(c.who) {
 		return nil

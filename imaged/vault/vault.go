@@ -70,7 +70,12 @@ func (v *Vault) Write(ctx context.Context, upload string, body io.Reader, next f
 			return err
 		}
 		segment := core.PutRequest{Body: io.LimitReader(in, v.segmentBytes), Size: -1, Metadata: core.Metadata{ContentType: "application/octet-stream"}}
-		if _, err := v.objects.Put(ctx, ref(upload, number), segment); err != nil {
+		_, err := v.objects.Put(ctx, ref(upload, number), segment)
+		if errs.Is(err, errs.NotFound) { // somebody removed the container: the next upload makes it anew
+			v.made.Store(false)
+			err = errs.With(errs.Unavailable, err)
+		}
+		if err != nil {
 			return fmt.Errorf("store segment %d: %w", number, err)
 		}
 	}
