@@ -199,6 +199,12 @@ func TestKill_DuringAnImageUpload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	running := true
+	defer func() { // also when the test fails in between
+		if running {
+			c.Kill()
+		}
+	}()
 	images := imageClient(t, c)
 	id := createImage(t, images)
 	token := images.Token()
@@ -226,17 +232,18 @@ func TestKill_DuringAnImageUpload(t *testing.T) {
 	})
 	eventually(t, "a segment is stored", func() bool { return len(dataFiles(t, o.Dir)) > 0 })
 	c.Kill()
+	running = false
 	out.CloseWithError(io.ErrClosedPipe)
 	<-ended
 	o.Ports = &c.Ports
 	if c, err = henged.Start(context.Background(), o); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := c.Stop(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
 	eventually(t, "the image is queued again", func() bool {
 		_, text, _ := request(t, "GET", url, nil, "X-Auth-Token", token)
 		return strings.Contains(text, `"queued"`)
