@@ -36,6 +36,9 @@ zone = %d
 
 [ports]
 %s
+[wiring]
+networks = "off"
+
 [[device]]
 name = "d1"
 path = %q

@@ -36,6 +36,7 @@ type config struct {
 	Object  objectConfig   `toml:"object"`
 	Ident   identityConfig `toml:"identity"`
 	Image   imageConfig    `toml:"image"`
+	Wiring  wiringConfig   `toml:"wiring"`
 	Log     logConfig      `toml:"log"`
 	Devices []deviceConfig `toml:"device"`
 }
@@ -186,6 +187,9 @@ func (c *config) validate() error {
 		if !slices.Contains(allRoles, role) {
 			return fmt.Errorf("roles: there is no role %q; the roles are %s", role, strings.Join(allRoles, ", "))
 		}
+	}
+	if err := checkWiring(c.Wiring); err != nil {
+		return err
 	}
 	seen := map[string]bool{}
 	for i, d := range c.Devices {

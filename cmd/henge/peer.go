@@ -48,6 +48,8 @@ type peer struct {
 	identity *identity.Identity
 	images   *imaged.Service // nil unless the peer plays the role
 
+	guestMetadata metadataDoor // that the network agent knocks at
+
 	servers []*httpapi.Server
 	tasks   sync.WaitGroup
 	cancel  context.CancelFunc
@@ -137,7 +139,7 @@ func (p *peer) wire(life context.Context) (err error) {
 		return fmt.Errorf("start the proxy: %w", err)
 	}
 	p.run(life, "proxy", p.core.Run)
-	return nil
+	return p.wireNetworks(life)
 }
 
 // run keeps a task going until the peer stops; if it ends before, the peer has failed.

@@ -20,11 +20,12 @@ type upOptions struct {
 	devices int
 	address string
 	restart bool
+	wiring  wiringConfig
 	ports   portsConfig
 }
 
 func newUpCommand() *cobra.Command {
-	o := upOptions{ports: defaultConfig().Ports}
+	o := upOptions{ports: defaultConfig().Ports, wiring: defaultConfig().Wiring}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the whole cloud on this machine, in the foreground",
@@ -39,6 +40,8 @@ func newUpCommand() *cobra.Command {
 	f.IntVar(&o.devices, "devices", 4, "how many devices (folders) each peer has")
 	f.StringVar(&o.address, "address", "127.0.0.1", "the first peer's address")
 	f.BoolVar(&o.restart, "restart", false, "start a peer again when its process ends")
+	f.StringVar(&o.wiring.Networks, "wire-networks", o.wiring.Networks, "auto: wire networks in this machine's kernel if it can; off: never")
+	f.StringVar(&o.wiring.Masquerade, "masquerade", o.wiring.Masquerade, "on: guests reach the world outside under this machine's addresses")
 	for _, e := range o.ports.entries() {
 		f.IntVar(e.port, e.name+"-port", *e.port, e.help)
 	}
@@ -140,6 +143,7 @@ func prepare(l layout, o upOptions) ([]config, error) {
 			return nil, err
 		}
 		c.DataDir, c.PeerID, c.Address, c.Zone, c.Ports, c.Seeds = l.peerDir(i), fmt.Sprintf("peer-%d", i), address, i, o.ports, seeds
+		c.Wiring.decide(o, i)
 		if err := c.validate(); err != nil {
 			return nil, err
 		}

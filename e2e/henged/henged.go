@@ -62,7 +62,8 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 			return nil, err
 		}
 	}
-	args := append([]string{"up", "--data-dir", o.Dir}, ports.flags()...)
+	// A test that wants networks wired runs in namespaces of its own, and says so in Args.
+	args := append([]string{"up", "--data-dir", o.Dir, "--wire-networks", "off"}, ports.flags()...)
 	if o.Peers > 0 {
 		args = append(args, "--peers", strconv.Itoa(o.Peers))
 	}

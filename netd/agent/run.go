@@ -31,7 +31,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.tasks.Go(func() { a.watch(ctx, wake) })
 	changed, err := a.kernel.Changes(ctx)
 	if err != nil {
-		return err
+		a.cfg.Logger.Warn("changes by others are seen only now and then", "error", err)
 	}
 	whole := true
 	for {
