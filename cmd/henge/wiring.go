@@ -102,13 +102,10 @@ func (p *peer) agentConfig() wiring.Config {
 	return c
 }
 
-// metadataDoor hands guests' requests to the compute service of this peer, once there is one.
+// metadataDoor hands guests' requests to the compute service of this peer, once one stands inside.
 type metadataDoor struct {
 	inside atomic.Pointer[wiring.Metadata]
 }
-
-// open says who answers from now on.
-func (d *metadataDoor) open(m wiring.Metadata) { d.inside.Store(&m) }
 
 // ServeGuest answers one request.
 func (d *metadataDoor) ServeGuest(w http.ResponseWriter, r *http.Request, portID, deviceID, projectID string) {
