@@ -142,6 +142,15 @@ func (t Table[T]) Where(r Reader, index, key string) iter.Seq2[T, error] {
 	}
 }
 
+// Count counts the rows whose key in the named index is key, without reading them.
+func (t Table[T]) Count(r Reader, index, key string) int {
+	n := 0
+	for range r.Scan(t.indexPrefix(index, key)) {
+		n++
+	}
+	return n
+}
+
 // First is the first row of Where; errs.NotFound if there is none.
 func (t Table[T]) First(r Reader, index, key string) (T, error) {
 	for row, err := range t.Where(r, index, key) {

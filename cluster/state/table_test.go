@@ -78,6 +78,9 @@ func TestTable_Indexes(t *testing.T) {
 	if len(names) != 2 || names[0] != "ann" || names[1] != "rob" {
 		t.Fatalf("domain d holds %q", names)
 	}
+	if n := users.Count(r, "domain", "d"); n != 2 {
+		t.Fatalf("domain d counts %d", n)
+	}
 	count := 0
 	for _, err := range users.All(r) {
 		if err != nil {

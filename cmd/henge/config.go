@@ -37,6 +37,7 @@ type config struct {
 	Ident   identityConfig `toml:"identity"`
 	Image   imageConfig    `toml:"image"`
 	Wiring  wiringConfig   `toml:"wiring"`
+	Network networkConfig  `toml:"network"`
 	Log     logConfig      `toml:"log"`
 	Devices []deviceConfig `toml:"device"`
 }
@@ -48,6 +49,7 @@ type portsConfig struct {
 	Gossip   int `toml:"gossip"`
 	Metrics  int `toml:"metrics"`
 	Image    int `toml:"image"`
+	Network  int `toml:"network"`
 }
 
 type storageConfig struct {
@@ -80,7 +82,7 @@ type deviceConfig struct {
 }
 
 // allRoles are the roles that a peer can play today.
-var allRoles = []string{"proxy", "storage", "identity", "image"}
+var allRoles = []string{"proxy", "storage", "identity", "image", "network"}
 
 func defaultConfig() config {
 	var c config
@@ -189,6 +191,9 @@ func (c *config) validate() error {
 		}
 	}
 	if err := checkWiring(c.Wiring); err != nil {
+		return err
+	}
+	if err := checkNetwork(c.Network); err != nil {
 		return err
 	}
 	seen := map[string]bool{}

@@ -23,7 +23,10 @@ func seed(ctx context.Context, dir string, store state.Store, configs []config) 
 	if err := seedRings(ctx, store, configs); err != nil {
 		return fmt.Errorf("make the rings: %w", err)
 	}
-	return seedIdentity(ctx, dir, store, configs[0])
+	if err := seedIdentity(ctx, dir, store, configs[0]); err != nil {
+		return err
+	}
+	return seedNetwork(ctx, store, configs[0])
 }
 
 const (

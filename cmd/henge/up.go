@@ -22,6 +22,7 @@ type upOptions struct {
 	restart bool
 	wiring  wiringConfig
 	ports   portsConfig
+	public  string // the addresses of the network "public"
 }
 
 func newUpCommand() *cobra.Command {
@@ -42,6 +43,7 @@ func newUpCommand() *cobra.Command {
 	f.BoolVar(&o.restart, "restart", false, "start a peer again when its process ends")
 	f.StringVar(&o.wiring.Networks, "wire-networks", o.wiring.Networks, "auto: wire networks in this machine's kernel if it can; off: never")
 	f.StringVar(&o.wiring.Masquerade, "masquerade", o.wiring.Masquerade, "on: guests reach the world outside under this machine's addresses")
+	f.StringVar(&o.public, "public-network", publicNetworkCIDR, "the addresses of the external network that the first start makes; empty: none")
 	for _, e := range o.ports.entries() {
 		f.IntVar(e.port, e.name+"-port", *e.port, e.help)
 	}
@@ -144,6 +146,7 @@ func prepare(l layout, o upOptions) ([]config, error) {
 		}
 		c.DataDir, c.PeerID, c.Address, c.Zone, c.Ports, c.Seeds = l.peerDir(i), fmt.Sprintf("peer-%d", i), address, i, o.ports, seeds
 		c.Wiring.decide(o, i)
+		c.Network.PublicNetwork = o.public
 		if err := c.validate(); err != nil {
 			return nil, err
 		}

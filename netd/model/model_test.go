@@ -100,7 +100,7 @@ func TestProtocolNumber(t *testing.T) {
 func TestRule_SamenessKnowsNamesAndNumbers(t *testing.T) {
 	a := Rule{GroupID: "g", Direction: Ingress, EtherType: IPv4, Protocol: "tcp", RemotePrefix: netip.MustParsePrefix("10.0.0.7/8")}
 	b := Rule{GroupID: "g", Direction: Ingress, EtherType: IPv4, Protocol: "6", RemotePrefix: netip.MustParsePrefix("10.0.0.0/8")}
-	if a.sameness() != b.sameness() {
-		t.Errorf("%q and %q differ", a.sameness(), b.sameness())
+	if Sameness(a) != Sameness(b) {
+		t.Errorf("%q and %q differ", Sameness(a), Sameness(b))
 	}
 }

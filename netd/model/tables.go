@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -58,7 +59,7 @@ var (
 		Index("group", false, func(r Rule) string { return r.GroupID }).
 		Index("project", false, func(r Rule) string { return r.ProjectID }).
 		Index("remote", false, func(r Rule) string { return r.RemoteGroup }).
-		Index("same", true, Rule.sameness)
+		Index("same", true, Sameness)
 	Quotas   = state.NewTable[Quota](Prefix + "quotas")                                                       // by project
 	Agents   = state.NewTable[Agent](Prefix+"agents").Index("id", true, func(a Agent) string { return a.ID }) // by host
 	Policies = state.NewTable[RBAC](Prefix+"rbac").
@@ -93,8 +94,8 @@ func (g SecurityGroup) defaultOf() string {
 	return ""
 }
 
-// sameness is equal for rules that let the same pass.
-func (r Rule) sameness() string {
+// Sameness is equal for rules that let the same pass.
+func Sameness(r Rule) string {
 	bound := func(n *int) string {
 		if n == nil {
 			return ""
@@ -181,6 +182,11 @@ func Announce(w state.Writer, a Agent) error {
 		a.ID, a.Disabled, a.Description, a.CreatedAt = old.ID, old.Disabled, old.Description, old.CreatedAt
 	case !errs.Is(err, errs.NotFound):
 		return err
+	case a.ID == "":
+		a.ID, a.CreatedAt = NewID(), a.StartedAt
+	}
+	if reflect.DeepEqual(old, a) {
+		return nil
 	}
 	return Agents.Put(w, a.Host, a)
 }
