@@ -36,6 +36,9 @@ func (c *wiringConfig) decide(o upOptions, i int) {
 	if c.PublicAddress == "" {
 		c.PublicAddress = upPublicAddress
 	}
+	if p, err := netip.ParsePrefix(o.public); err == nil { // it is the gateway of the network "public"
+		c.PublicAddress = netip.PrefixFrom(p.Addr().Next(), p.Bits()).String()
+	}
 	if i > 1 {
 		c.Networks = wireOff // the machine has one kernel
 	}
