@@ -10,13 +10,17 @@ TEST_PACKAGES := gcc libc6-dev curl python3-swiftclient python3-openstackclient 
 TEST_PACKAGES += libiscsi-bin qemu-block-extra
 # Guests, bridges and rules of the network tests.
 TEST_PACKAGES += busybox iproute2 iptables ipset nftables iputils-ping
+TEST_PACKAGES += libvirt-daemon-system libvirt-clients iproute2 libarchive-tools openssl
 
-.PHONY: help build run lint test unit e2e bench bench-iscsi fuzz clean
+.PHONY: help build novnc run lint test unit e2e bench bench-iscsi fuzz clean
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-build: ## bin/henge: static, reproducible, stamped with the version
+build: novnc ## bin/henge: static, reproducible, stamped with the version
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o bin/henge ./cmd/henge
+
+novnc: ## the modules of the VNC console, from npm
+	@deploy/novnc
 
 run: build ## start the object store on this machine (ARGS="--peers 4" for four peers)
 	bin/henge up --data-dir $(DATA) $(ARGS)
@@ -55,4 +59,4 @@ fuzz: ## every fuzz target for FUZZTIME each
 	done
 
 clean: ## remove what was built
-	rm -rf bin e2e/node_modules
+	rm -rf bin e2e/node_modules computed/console/assets/novnc

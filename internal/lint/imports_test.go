@@ -41,7 +41,7 @@ var homes = map[string][]string{
 	"github.com/spf13/cobra":            {"cmd/henge"},
 	"github.com/minio/md5-simd":         {"proxy/core", "internal/checksum"},
 	"github.com/minio/crc64nvme":        {"internal/checksum", "proxy/s3"},
-	"golang.org/x/crypto":               {"identity", "deploy/guest", "e2e"},
+	"golang.org/x/crypto":               {"identity", "deploy/guest", "e2e", "computed/keys"},
 	"github.com/aws":                    {"e2e", "proxy/s3"},
 	"github.com/minio/minio-go":         {"e2e", "proxy/s3"},
 	"github.com/vishvananda":            {"netd/kernel"},
@@ -50,6 +50,9 @@ var homes = map[string][]string{
 	"github.com/gostor/gotgt":           {"volumed/iscsi/lun"},
 	"github.com/sirupsen/logrus":        {"volumed/iscsi/lun"},
 	"github.com/anishathalye/porcupine": {"cluster", "proxy/core", "e2e"},
+
+	"github.com/digitalocean/go-libvirt": {"computed/hypervisor/libvirt"},
+	"github.com/coder/websocket":         {"computed/console"},
 }
 
 func floorOf(part string) int {

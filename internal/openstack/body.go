@@ -118,6 +118,18 @@ func (f *Fields) Null(name string) bool { return string(f.raw[name]) == "null" }
 // True tells whether the field is there and true.
 func (f *Fields) True(name string) bool { return string(f.raw[name]) == "true" }
 
+// Raw is the field as it was sent, for what the other methods cannot take; nil when it is not there.
+func (f *Fields) Raw(name string) json.RawMessage { return f.raw[name] }
+
+// Names are the fields that nobody took yet, in no order.
+func (f *Fields) Names() []string {
+	names := make([]string, 0, len(f.raw))
+	for name := range f.raw {
+		names = append(names, name)
+	}
+	return names
+}
+
 // take removes a field, so that Extra gives only what nobody took.
 func (f *Fields) take(name string) (json.RawMessage, bool) {
 	raw, ok := f.raw[name]

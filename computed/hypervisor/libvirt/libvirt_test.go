@@ -1,0 +1,180 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"henge/computed/hypervisor"
+	"henge/computed/hypervisor/hypervisortest"
+	"henge/computed/lifecycle"
+	"henge/computed/model"
+)
+
+// inside is set in the child that TestMain runs in namespaces of its own, with a libvirtd of its own.
+const inside = "HENGE_TEST_INSIDE"
+
+const daemons = `
+for dir in /run/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt /etc/libvirt; do
+	mkdir -p $dir; mount -t tmpfs tmpfs $dir
+done
+mkdir -p /var/lib/libvirt/qemu /etc/libvirt/qemu
+ip link set lo up
+ip tuntap add tap0 mode tap; ip link set tap0 up
+../../../deploy/libvirt
+trap '../../../deploy/libvirt stop' EXIT
+"$@"`
+
+func TestMain(m *testing.M) {
+	if os.Getenv(inside) != "" {
+		os.Exit(m.Run())
+	}
+	cmd := exec.Command("unshare", append([]string{"-m", "-n", "--propagation", "private", "bash", "-ec", daemons, "bash"}, os.Args...)...)
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "libvirt tests, in namespaces of their own (root is needed):", err)
+		os.Exit(1)
+	}
+}
+
+func newDriver(t *testing.T) *Driver {
+	t.Helper()
+	d, err := New(Config{Owner: "test", VirtType: "qemu"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// bootSector is a guest that does nothing for ever: jmp $.
+func bootSector() []byte {
+	b := make([]byte, 1<<20)
+	copy(b, []byte{0xf4, 0xeb, 0xfd}) // hlt; jmp to it
+	b[510], b[511] = 0x55, 0xaa
+	return b
+}
+
+func newGuest(t *testing.T, dir string) hypervisor.Guest {
+	t.Helper()
+	id := model.NewUUID()
+	at := filepath.Join(dir, id)
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	disk := filepath.Join(at, "disk")
+	if err := os.WriteFile(disk, bootSector(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return hypervisor.Guest{ID: id, Title: "it's <a> test", VCPUs: 1, MemoryMiB: 32, ConsoleLog: filepath.Join(at, "console.log"), VNCSocket: filepath.Join(at, "vnc.sock"),
+		Disks: []hypervisor.Disk{{Device: "vda", Path: disk, Format: "raw", Boot: 1}}}
+}
+
+func TestContract(t *testing.T) {
+	dir := t.TempDir()
+	hypervisortest.Run(t, hypervisortest.Bed{
+		Driver: newDriver(t),
+		Guest:  func() hypervisor.Guest { return newGuest(t, dir) },
+		Disk: func() hypervisor.Disk {
+			path := filepath.Join(dir, model.NewUUID())
+			if err := os.WriteFile(path, make([]byte, 1<<20), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			return hypervisor.Disk{Device: "vdb", Path: path, Format: "raw", Serial: filepath.Base(path)}
+		},
+		NIC: &hypervisor.NIC{MAC: "fa:16:3e:00:00:01", Tap: "tap0", MTU: 1450},
+	})
+}
+
+// TestErrorsSayWhatLibvirtSaid: the cause reaches the user.
+func TestErrorsSayWhatLibvirtSaid(t *testing.T) {
+	d := newDriver(t)
+	g := newGuest(t, t.TempDir())
+	g.Disks[0].Path = "/nowhere/at/all"
+	if err := d.Define(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	err := d.Start(t.Context(), g.ID)
+	if err == nil || !strings.Contains(err.Error(), "/nowhere/at/all") {
+		t.Errorf("start without a disk: %v", err)
+	}
+	if err := d.Undefine(t.Context(), g.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestGuests_OnlyOwn: another peer on the machine does not see ours as its own.
+func TestGuests_OnlyOwn(t *testing.T) {
+	d := newDriver(t)
+	other, err := New(Config{Owner: "somebody else", VirtType: "qemu"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGuest(t, t.TempDir())
+	if err := d.Define(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := other.Guests(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("another owner sees %v, %v", all, err)
+	}
+	if err := errors.Join(d.Undefine(t.Context(), g.ID), other.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLibvirtdKilled: while it is away the error says so, the guest runs on, and the next daemon is found.
+func TestLibvirtdKilled(t *testing.T) {
+	d := newDriver(t)
+	g := newGuest(t, t.TempDir())
+	ctx := t.Context()
+	if err := errors.Join(d.Define(ctx, g), d.Start(ctx, g.ID)); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile("/run/libvirt/henge-libvirtd.pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := d.Events(ctx)
+	<-events
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-events // that it went away
+	if _, err := d.Guest(ctx, g.ID); !errors.Is(err, hypervisor.ErrDown) {
+		t.Errorf("without libvirtd: %v", err)
+	}
+	if out, err := exec.CommandContext(ctx, "../../../deploy/libvirt").CombinedOutput(); err != nil {
+		t.Fatalf("start libvirtd again: %v\n%s", err, out)
+	}
+	if seen, err := d.Guest(ctx, g.ID); err != nil || seen.Power != lifecycle.Running {
+		t.Errorf("after its return: %+v, %v", seen, err)
+	}
+	if err := d.Undefine(ctx, g.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestVirtType_AnswersInTime(t *testing.T) {
+	start := time.Now()
+	kind, why := VirtType(context.Background(), t.TempDir())
+	if took := time.Since(start); took > 2*probeTime || kind == "qemu" && why == "" || kind != "kvm" && kind != "qemu" {
+		t.Errorf("%q (%s) after %s", kind, why, took)
+	}
+}
