@@ -272,7 +272,7 @@ func (a *Agent) buildFailed(ctx context.Context, s *model.Server, failure error)
 			if err != nil {
 				return err
 			}
-			host, err := a.Scheduler.Place(w, claim)
+			host, err := a.Scheduler.Place(ctx, w, claim)
 			if err == nil {
 				s.Host, s.Tried, s.State.Task = host, tried, "scheduling"
 				return nil

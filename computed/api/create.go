@@ -337,7 +337,7 @@ func (c *call) placeOne(w state.Writer, o *order, i int, id string, of int) (mod
 	if err != nil {
 		return s, err
 	}
-	s.Host, err = c.Scheduler.Place(w, claim)
+	s.Host, err = c.Scheduler.Place(c.r.Context(), w, claim)
 	if errs.Is(err, errs.Unavailable) || errs.Is(err, errs.NotFound) {
 		s.Host, s.Task = "", nil
 		s.State = lifecycle.Fail(s.State, lifecycle.Create, lifecycle.NoState)

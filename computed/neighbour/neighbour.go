@@ -215,7 +215,7 @@ type Claim struct {
 // Scheduler chooses hosts and keeps count of what is taken. Its functions work in the caller's transaction.
 type Scheduler interface {
 	// Place chooses a host and claims what the server needs of it. errs.Unavailable, with a text that says which filter removed how many hosts, when there is none.
-	Place(w state.Writer, claim Claim) (host string, err error)
+	Place(ctx context.Context, w state.Writer, claim Claim) (host string, err error)
 	// Release gives back what a server had. Nothing claimed is no error.
 	Release(w state.Writer, serverID string) error
 	// Report says what a host has.

@@ -569,7 +569,7 @@ type claim struct {
 type Scheduler struct{}
 
 // Place chooses a host.
-func (Scheduler) Place(w state.Writer, c neighbour.Claim) (string, error) {
+func (Scheduler) Place(_ context.Context, w state.Writer, c neighbour.Claim) (string, error) {
 	full, tried := 0, 0
 	for h, err := range model.Hosts.All(w) {
 		if err != nil {
