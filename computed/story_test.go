@@ -248,7 +248,12 @@ func TestParallelBoots(t *testing.T) {
 	ids := make([]string, 100)
 	var all sync.WaitGroup
 	for i := range ids {
-		all.Go(func() { ids[i] = c.call("alice 2.90", "POST", "/servers", plain).text("server.id") })
+		all.Go(func() {
+			a := c.call("alice 2.90", "POST", "/servers", plain)
+			if ids[i] = a.text("server.id"); ids[i] == "" {
+				t.Errorf("create: %d %s", a.status, a.body)
+			}
+		})
 	}
 	all.Wait()
 	active, failed := 0, 0

@@ -289,6 +289,13 @@ func (c *call) place(o *order) ([]model.Server, error) {
 	for i := range ids {
 		ids[i] = model.NewUUID()
 	}
+	// Requests for servers all read what the project has and what hosts have left: at one peer they go one after the other, rather than in each other's way.
+	select {
+	case c.placing <- struct{}{}:
+		defer func() { <-c.placing }()
+	case <-c.r.Context().Done():
+		return nil, c.r.Context().Err()
+	}
 	var made []model.Server
 	err := c.update(func(w state.Writer) error {
 		made = nil

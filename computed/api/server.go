@@ -45,7 +45,8 @@ type Peer interface {
 // Server answers the compute API. Safe for concurrent use.
 type Server struct {
 	Config
-	mux *http.ServeMux
+	mux     *http.ServeMux
+	placing chan struct{} // held by the request that chooses hosts
 }
 
 // New makes the server.
@@ -53,7 +54,7 @@ func New(cfg Config) *Server {
 	if cfg.PublicURL == nil {
 		cfg.PublicURL = hostURL
 	}
-	s := &Server{Config: cfg, mux: http.NewServeMux()}
+	s := &Server{Config: cfg, mux: http.NewServeMux(), placing: make(chan struct{}, 1)}
 	s.routes()
 	return s
 }
