@@ -142,6 +142,31 @@ func (f osFile) Allocate(size int64) error {
 	return &os.PathError{Op: "fallocate", Path: f.Name(), Err: err}
 }
 
+// Punch is fallocate too.
+func (f osFile) Punch(off, n int64) error {
+	err := ignoringEINTR(func() error { return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n) })
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS):
+		return &os.PathError{Op: "fallocate", Path: f.Name(), Err: err}
+	}
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	zeros := make([]byte, min(punchChunk, max(0, n)))
+	for end := min(off+n, size); off < end; off += int64(len(zeros)) {
+		if _, err := f.WriteAt(zeros[:min(int64(len(zeros)), end-off)], off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// punchChunk is how many zeros are written at a time where a hole cannot be made.
+const punchChunk = 64 << 10
+
 // Size is the file's size now.
 func (f osFile) Size() (int64, error) {
 	i, err := f.Stat()

@@ -150,6 +150,21 @@ func (f *simFile) Allocate(size int64) error {
 	return nil
 }
 
+func (f *simFile) Punch(off, n int64) error {
+	f.sim.mu.Lock()
+	defer f.sim.mu.Unlock()
+	if !f.writable {
+		return &fs.PathError{Op: "punch", Path: f.name, Err: syscall.EBADF}
+	}
+	if _, err := f.begin(Op{Kind: "punch", Offset: off, Length: n}); err != nil {
+		return err
+	}
+	if end := min(off+n, int64(len(f.node.data))); off < end {
+		f.put(make([]byte, end-off), off)
+	}
+	return nil
+}
+
 func (f *simFile) Size() (int64, error) {
 	f.sim.mu.Lock()
 	defer f.sim.mu.Unlock()

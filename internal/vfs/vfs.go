@@ -52,6 +52,8 @@ type File interface {
 	Direct(on bool) error
 	// Allocate reserves room for the first size bytes; the file's size grows to it, and the new bytes read as zeros. A file system that cannot answers nil.
 	Allocate(size int64) error
+	// Punch gives the room of n bytes at off back; they read as zeros afterwards. The file's size stays. A file system that cannot gets zeros written.
+	Punch(off, n int64) error
 	// Size is the file's size.
 	Size() (int64, error)
 }
