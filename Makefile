@@ -11,6 +11,8 @@ TEST_PACKAGES += libiscsi-bin qemu-block-extra
 # Guests, bridges and rules of the network tests.
 TEST_PACKAGES += busybox iproute2 iptables ipset nftables iputils-ping
 TEST_PACKAGES += libvirt-daemon-system libvirt-clients iproute2 libarchive-tools openssl
+# What a peer needs to do all that it can: qemu-img makes volumes from images.
+RUN_PACKAGES := qemu-utils
 
 .PHONY: help build novnc run lint test unit e2e bench bench-iscsi fuzz clean
 help: ## this list
@@ -22,7 +24,8 @@ build: novnc ## bin/henge: static, reproducible, stamped with the version
 novnc: ## the modules of the VNC console, from npm
 	@deploy/novnc
 
-run: build ## start the object store on this machine (ARGS="--peers 4" for four peers)
+run: build ## start the cloud on this machine (ARGS="--peers 4" for four peers)
+	@deploy/install-packages $(RUN_PACKAGES)
 	bin/henge up --data-dir $(DATA) $(ARGS)
 
 lint: ## gofmt, go vet, staticcheck, and the rules of the house

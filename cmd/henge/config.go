@@ -38,6 +38,7 @@ type config struct {
 	Image   imageConfig    `toml:"image"`
 	Wiring  wiringConfig   `toml:"wiring"`
 	Network networkConfig  `toml:"network"`
+	Volume  volumeConfig   `toml:"volume"`
 	Log     logConfig      `toml:"log"`
 	Devices []deviceConfig `toml:"device"`
 }
@@ -50,6 +51,8 @@ type portsConfig struct {
 	Metrics  int `toml:"metrics"`
 	Image    int `toml:"image"`
 	Network  int `toml:"network"`
+	Volume   int `toml:"volume"`
+	ISCSI    int `toml:"iscsi"`
 }
 
 type storageConfig struct {
@@ -82,7 +85,7 @@ type deviceConfig struct {
 }
 
 // allRoles are the roles that a peer can play today.
-var allRoles = []string{"proxy", "storage", "identity", "image", "network"}
+var allRoles = []string{"proxy", "storage", "identity", "image", "network", "volume"}
 
 func defaultConfig() config {
 	var c config

@@ -34,6 +34,17 @@ var imageService = service{
 }
 
 func startImages(p *peer, life context.Context) (http.Handler, error) {
+	images, err := p.openImages()
+	if err != nil {
+		return nil, err
+	}
+	p.images = images
+	p.run(life, "images", images.Run)
+	return images.Handler(), nil
+}
+
+// openImages gives access to the images of the cluster; whoever plays the role also runs their upkeep.
+func (p *peer) openImages() (*imaged.Service, error) {
 	limits := p.cfg.Image
 	var web library.Fetcher // nil as an interface when it is off
 	if limits.Download {
@@ -43,15 +54,9 @@ func startImages(p *peer, life context.Context) (http.Handler, error) {
 		}
 		web = f
 	}
-	images, err := imaged.New(imaged.Config{
+	return imaged.New(imaged.Config{
 		Store: p.node.State(), Objects: p.core, Tokens: p.identity.Tokens(), Clock: clock.System{}, Logger: p.logger, Peer: p.node.ID(), IdentityURL: p.cfg.identityURL(),
 		Fetch:  web,
 		Quotas: imaged.Quotas{ImageBytes: limits.ImageGiB << 30, ProjectImages: limits.ProjectImages, ProjectBytes: limits.ProjectGiB << 30},
 	})
-	if err != nil {
-		return nil, err
-	}
-	p.images = images
-	p.run(life, "images", images.Run)
-	return images.Handler(), nil
 }

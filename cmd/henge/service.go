@@ -28,7 +28,7 @@ type service struct {
 
 // parts are the services that there are.
 func parts() []service {
-	return []service{imageService, networkService}
+	return []service{imageService, networkService, volumeService()}
 }
 
 // played are the services of the peer's roles.
@@ -65,6 +65,7 @@ func (p *portsConfig) entries() []portEntry {
 	all := []portEntry{
 		{"identity", "Keystone v3", &p.Identity}, {"object", "Swift and S3", &p.Object}, {"peers", "the peers among themselves", &p.Peers},
 		{"gossip", "membership", &p.Gossip}, {"metrics", "metrics and health", &p.Metrics},
+		{"iscsi", "iSCSI, how guests reach their volumes", &p.ISCSI},
 	}
 	for _, s := range parts() {
 		all = append(all, portEntry{s.role, s.help, s.port(p)})

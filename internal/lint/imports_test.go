@@ -46,7 +46,7 @@ var homes = map[string][]string{
 	"github.com/minio/minio-go":         {"e2e", "proxy/s3"},
 	"github.com/vishvananda":            {"netd/kernel"},
 	"github.com/insomniacslk/dhcp":      {"netd/dhcp"},
-	"github.com/gophercloud":            {"e2e", "identity", "proxy/swift"},
+	"github.com/gophercloud":            {"e2e", "identity", "proxy/swift", "volumed"},
 	"github.com/gostor/gotgt":           {"volumed/iscsi/lun"},
 	"github.com/sirupsen/logrus":        {"volumed/iscsi/lun"},
 	"github.com/anishathalye/porcupine": {"cluster", "proxy/core", "e2e"},

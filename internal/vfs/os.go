@@ -144,7 +144,9 @@ func (f osFile) Allocate(size int64) error {
 
 // Punch is fallocate too.
 func (f osFile) Punch(off, n int64) error {
-	err := ignoringEINTR(func() error { return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n) })
+	err := ignoringEINTR(func() error {
+		return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+	})
 	switch {
 	case err == nil:
 		return nil

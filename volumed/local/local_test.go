@@ -181,8 +181,10 @@ func TestFailedSync_RefusesWrites(t *testing.T) {
 
 func TestOpen_RefusesWhatIsNotWhole(t *testing.T) {
 	for name, spoil := range map[string]func(sim *vfs.Sim) error{
-		"a layer is gone":  func(sim *vfs.Sim) error { return sim.Remove("/volumes/layers/0000000000000001.json") },
-		"a record is torn": func(sim *vfs.Sim) error { return sim.Damage("/volumes/volumes/v.json", func(b []byte) []byte { return b[:5] }) },
+		"a layer is gone": func(sim *vfs.Sim) error { return sim.Remove("/volumes/layers/0000000000000001.json") },
+		"a record is torn": func(sim *vfs.Sim) error {
+			return sim.Damage("/volumes/volumes/v.json", func(b []byte) []byte { return b[:5] })
+		},
 		"a newer format": func(sim *vfs.Sim) error {
 			return sim.Damage("/volumes/volumes/v.json", func(b []byte) []byte { return bytes.Replace(b, []byte(":1,"), []byte(":9,"), 1) })
 		},

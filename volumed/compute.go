@@ -1,0 +1,299 @@
+package volumed
+
+import (
+	"context"
+	"time"
+
+	"henge/cluster/state"
+	"henge/identity/authn"
+	"henge/internal/errs"
+	"henge/internal/limits"
+	"henge/volumed/images"
+	"henge/volumed/model"
+)
+
+// The calls that compute makes in this process. They follow the attachments API; each may be repeated.
+
+// Volume describes a volume to whoever has it on a server.
+type Volume struct {
+	ID, ProjectID, Name, Status string
+	GiB                         int64
+	Zone, Type                  string
+	Bootable, ReadOnly          bool
+	Image                       map[string]string // of the image that it was made from: image_id, disk_format, properties, ...
+}
+
+// NewVolume is a volume to be made.
+type NewVolume struct {
+	Name, Type, Zone                  string
+	GiB                               int64
+	ImageID, SnapshotID, SourceVolume string
+	// Key makes the request repeatable: the same key is the same volume.
+	Key string
+}
+
+// Connection is how an initiator reaches a volume.
+type Connection struct {
+	Portal, IQN              string
+	LUN                      int
+	User, Secret             string // CHAP
+	MutualUser, MutualSecret string // what the target proves, to those who ask
+	Serial                   string
+	ReadOnly                 bool
+	GiB                      int64
+}
+
+func (s *Service) update(ctx context.Context, fn func(w state.Writer) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
+	defer cancel()
+	return s.cfg.Store.Update(ctx, fn)
+}
+
+func (s *Service) now() time.Time { return s.cfg.Clock.Now().UTC().Truncate(time.Microsecond) }
+
+// find gives a volume to whom it belongs.
+func find(r state.Reader, who *authn.Identity, id string) (model.Volume, error) {
+	v, err := model.Volumes.Get(r, id)
+	if errs.Is(err, errs.NotFound) || err == nil && v.ProjectID != who.ProjectID && !who.HasRole("admin") {
+		return v, errs.New(errs.NotFound, "Volume %s could not be found.", id)
+	}
+	return v, err
+}
+
+func describe(r state.Reader, v model.Volume) Volume {
+	t, _, _ := model.Optional(model.Types.Get(r, v.TypeID)) // a type that is gone has no name
+	return Volume{ID: v.ID, ProjectID: v.ProjectID, Name: v.Name, Status: string(v.Status), GiB: v.GiB, Zone: v.Zone, Type: t.Name, Bootable: v.Bootable,
+		ReadOnly: v.ReadOnly, Image: v.Image}
+}
+
+// Volume finds a volume that the caller may see: errs.NotFound otherwise.
+func (s *Service) Volume(ctx context.Context, who *authn.Identity, id string) (found Volume, err error) {
+	err = s.cfg.Store.View(ctx, func(r state.Reader) error {
+		v, err := find(r, who, id)
+		found = describe(r, v)
+		return err
+	})
+	return found, err
+}
+
+// CreateVolume makes a volume, and waits until it is available. When it comes to be in error, the error says why.
+func (s *Service) CreateVolume(ctx context.Context, who *authn.Identity, n NewVolume) (Volume, error) {
+	if n.ImageID != "" {
+		if err := s.checkImage(ctx, who, n); err != nil {
+			return Volume{}, err
+		}
+	}
+	var v model.Volume
+	err := s.update(ctx, func(w state.Writer) (err error) {
+		v, err = s.createIn(w, who, n)
+		return err
+	})
+	if err != nil {
+		return Volume{}, err
+	}
+	return s.awaitMade(ctx, v.ID)
+}
+
+func (s *Service) checkImage(ctx context.Context, who *authn.Identity, n NewVolume) error {
+	image, err := s.cfg.Images.Describe(ctx, who, n.ImageID)
+	switch {
+	case err != nil:
+		return err
+	case image.Status != "active":
+		return errs.New(errs.Invalid, "Image %s is not active: it is %s.", n.ImageID, image.Status)
+	}
+	return fits(image, n.GiB)
+}
+
+func fits(image images.Image, gib int64) error {
+	if need := max(image.Size, image.VirtualSize); gib*model.GiB < need || gib < image.MinDisk {
+		return errs.New(errs.Invalid, "A volume of %d GiB is too small for the image %s, which needs %d bytes and a disk of at least %d GiB.", gib, image.ID, need, image.MinDisk)
+	}
+	return nil
+}
+
+// createIn makes the row, or finds the one that the same key made.
+func (s *Service) createIn(w state.Writer, who *authn.Identity, n NewVolume) (model.Volume, error) {
+	if n.Key != "" {
+		if v, there, err := model.Optional(model.Volumes.First(w, "key", n.Key)); err != nil || there {
+			return v, err
+		}
+	}
+	v := model.Volume{ProjectID: who.ProjectID, UserID: who.UserID, Name: n.Name, TextNull: true, GiB: n.GiB, Zone: n.Zone, ImageID: n.ImageID, SnapshotID: n.SnapshotID,
+		SourceVolume: n.SourceVolume, Key: n.Key}
+	if n.Type != "" {
+		t, there, err := model.Optional(model.Types.Get(w, n.Type))
+		if err == nil && !there {
+			t, err = model.Types.First(w, "name", n.Type)
+		}
+		if err != nil {
+			return v, err
+		}
+		v.TypeID = t.ID
+	}
+	if n.SnapshotID != "" {
+		origin, err := model.Snapshots.Get(w, n.SnapshotID)
+		if err == nil && origin.ProjectID != who.ProjectID && !who.HasRole("admin") {
+			err = errs.New(errs.NotFound, "Snapshot %s could not be found.", n.SnapshotID)
+		}
+		if err != nil {
+			return v, err
+		}
+	}
+	if n.SourceVolume != "" {
+		if _, err := find(w, who, n.SourceVolume); err != nil {
+			return v, err
+		}
+	}
+	return model.CreateVolume(w, model.NewVolume{Volume: v, Alive: s.cfg.Alive}, s.now())
+}
+
+// awaitMade waits until a volume is available or in error.
+func (s *Service) awaitMade(ctx context.Context, id string) (made Volume, err error) {
+	for {
+		var from state.Index
+		done := false
+		err := s.cfg.Store.View(ctx, func(r state.Reader) error {
+			from = r.Index()
+			v, err := model.Volumes.Get(r, id)
+			if err != nil {
+				return err
+			}
+			made = describe(r, v)
+			if v.Status == model.Error {
+				return errs.New(errs.Unavailable, "Volume %s could not be made: %s", id, why(r, v))
+			}
+			done = v.Made && v.Task == model.Nothing
+			return nil
+		})
+		if err != nil || done {
+			return made, err
+		}
+		if err := s.changed(ctx, model.Volumes.Prefix()+id, from); err != nil {
+			return made, errs.New(errs.Timeout, "volume %s is still %s: %w", id, made.Status, err)
+		}
+	}
+}
+
+// why finds the newest message about a volume.
+func why(r state.Reader, v model.Volume) string {
+	newest := model.Message{Text: "its messages say nothing"}
+	for m, err := range model.Messages.Where(r, "project", v.ProjectID) {
+		if err != nil {
+			return err.Error()
+		}
+		if m.ResourceID == v.ID && m.Created.After(newest.Created) {
+			newest = m
+		}
+	}
+	return newest.Text
+}
+
+// DeleteVolume begins to remove a volume. Not there is no error.
+func (s *Service) DeleteVolume(ctx context.Context, who *authn.Identity, id string) error {
+	return s.update(ctx, func(w state.Writer) error {
+		v, err := find(w, who, id)
+		if errs.Is(err, errs.NotFound) || err == nil && v.Task == model.Remove {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return model.DeleteVolume(w, id, false, false, s.now())
+	})
+}
+
+// Reserve makes an attachment of a volume for a server: errs.Conflict when the volume is not free. One of the server's own that has no connection yet is given again.
+func (s *Service) Reserve(ctx context.Context, who *authn.Identity, volumeID, serverID string) (attachmentID string, err error) {
+	err = s.update(ctx, func(w state.Writer) error {
+		v, err := find(w, who, volumeID)
+		if err != nil {
+			return err
+		}
+		all, err := model.AttachmentsOf(w, volumeID)
+		if err != nil {
+			return err
+		}
+		for _, a := range all {
+			if a.InstanceID == serverID && a.Connection == nil && a.Status == model.AttachReserved {
+				attachmentID = a.ID
+				return nil
+			}
+		}
+		mode := "rw"
+		if v.ReadOnly {
+			mode = "ro"
+		}
+		a, err := model.Reserve(w, model.Attachment{VolumeID: volumeID, InstanceID: serverID, Mode: mode}, s.now())
+		attachmentID = a.ID
+		return err
+	})
+	return attachmentID, err
+}
+
+// Connect exports the volume of an attachment to an initiator (its IQN) on a host, and says how it is reached, once it is. Whatever had the volume before does no I/O any more.
+func (s *Service) Connect(ctx context.Context, who *authn.Identity, attachmentID, host, initiator, device string) (Connection, error) {
+	var a model.Attachment
+	var v model.Volume
+	err := s.update(ctx, func(w state.Writer) (err error) {
+		if a, err = s.attachment(w, who, attachmentID); err != nil {
+			return err
+		}
+		with := map[string]string{"initiator": initiator, "host": host, "mountpoint": device}
+		if a, err = model.Connect(w, a.ID, with, "", s.now()); err != nil {
+			return err
+		}
+		v, err = model.Volumes.Get(w, a.VolumeID)
+		return err
+	})
+	if err != nil {
+		return Connection{}, err
+	}
+	info, err := s.Ready(ctx, a)
+	if err != nil {
+		return Connection{}, err
+	}
+	portal, _ := info["target_portal"].(string)
+	c := a.Connection
+	return Connection{Portal: portal, IQN: TargetName(v.ID), LUN: targetLUN, User: c.User, Secret: c.Secret, MutualUser: c.BackUser, MutualSecret: c.BackKey, Serial: v.ID,
+		ReadOnly: a.Mode == "ro", GiB: v.GiB}, nil
+}
+
+func (s *Service) attachment(r state.Reader, who *authn.Identity, id string) (model.Attachment, error) {
+	a, err := model.Attachments.Get(r, id)
+	if errs.Is(err, errs.NotFound) || err == nil && a.ProjectID != who.ProjectID && !who.HasRole("admin") {
+		return a, errs.New(errs.NotFound, "Attachment %s could not be found.", id)
+	}
+	return a, err
+}
+
+// Complete says that the guest has the volume.
+func (s *Service) Complete(ctx context.Context, who *authn.Identity, attachmentID string) error {
+	return s.update(ctx, func(w state.Writer) error {
+		a, err := s.attachment(w, who, attachmentID)
+		if err != nil {
+			return err
+		}
+		return model.Complete(w, a.ID, s.now())
+	})
+}
+
+// Detach ends an attachment; when it returns, nothing can reach the volume by it any more. Not there is no error.
+func (s *Service) Detach(ctx context.Context, who *authn.Identity, attachmentID string) error {
+	var volume string
+	err := s.update(ctx, func(w state.Writer) error {
+		a, err := s.attachment(w, who, attachmentID)
+		if errs.Is(err, errs.NotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		volume = a.VolumeID
+		return model.Detach(w, a.ID, s.now())
+	})
+	if err != nil || volume == "" {
+		return err
+	}
+	return s.Ended(ctx, volume)
+}
