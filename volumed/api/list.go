@@ -17,8 +17,7 @@ const pageMax = 1000
 
 // listing says how a kind of row is listed.
 type listing[T any] struct {
-	id      func(T) string
-	created func(T) time.Time
+	id func(T) string
 	// sorts are the keys to sort by.
 	sorts map[string]func(a, b T) int
 	// filters are what can be filtered by; a value comes as the client sent it.
