@@ -47,7 +47,7 @@ func TestContract(t *testing.T) {
 // TestPowerCuts runs random histories, cuts the power at some change, and looks at what the disk holds then: what was flushed is there, a step that was cut short is done
 // or not done, and snapshots are what they were.
 func TestPowerCuts(t *testing.T) {
-	for seed := range uint64(150) {
+	for seed := range uint64(80) {
 		sim := vfs.NewSim()
 		m := backendtest.NewModel(seed, 256<<10)
 		b, err := openAt(sim, "/volumes")
