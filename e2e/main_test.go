@@ -91,6 +91,22 @@ func ownCloud(t *testing.T, o henged.Options) *henged.Cloud {
 	return c
 }
 
+// firstCloud is a cloud that the test itself stops, in order to start it again. Should the test fail before that, it ends all the same.
+func firstCloud(t *testing.T, o henged.Options) (*henged.Cloud, error) {
+	t.Helper()
+	o.Binary = binary(t)
+	c, err := henged.Start(context.Background(), o)
+	if err == nil {
+		t.Cleanup(func() {
+			if !c.Ended() {
+				c.Kill()
+			}
+		})
+		showTroubles(t, c)
+	}
+	return c, err
+}
+
 // showTroubles prints what the peers had to say if the test fails.
 func showTroubles(t *testing.T, c *henged.Cloud) {
 	t.Helper()

@@ -44,11 +44,10 @@ func putMany(t *testing.T, c *henged.Cloud, bucket, prefix string, count int, bo
 func TestRepair_AReplacedDiskIsFilled(t *testing.T) {
 	const objects = 30
 	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "d")
-	first, err := henged.Start(ctx, henged.Options{Binary: binary(t), Dir: dir, Peers: 3, Devices: 1})
+	first, err := firstCloud(t, henged.Options{Dir: dir, Peers: 3, Devices: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	showTroubles(t, first)
 	if _, err := awsClient(first, 1).CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("filled")}); err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +86,10 @@ func TestRepair_AReplacedDiskIsFilled(t *testing.T) {
 // TestRepair_ADeadPeerCatchesUp kills one of four peers, writes and deletes meanwhile, and lets it come back: what stood in for it goes home, and what it missed it takes.
 func TestRepair_ADeadPeerCatchesUp(t *testing.T) {
 	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "d")
-	first, err := henged.Start(ctx, henged.Options{Binary: binary(t), Dir: dir, Peers: 4, Devices: 1})
+	first, err := firstCloud(t, henged.Options{Dir: dir, Peers: 4, Devices: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	showTroubles(t, first)
 	if _, err := awsClient(first, 1).CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("back")}); err != nil {
 		t.Fatal(err)
 	}
@@ -127,11 +125,10 @@ func TestRepair_ADeadPeerCatchesUp(t *testing.T) {
 // TestRepair_DamageIsFoundAndUndone flips bits in the data files of one device: the auditor finds them before any reader does, and the versions are whole again.
 func TestRepair_DamageIsFoundAndUndone(t *testing.T) {
 	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "d")
-	first, err := henged.Start(ctx, henged.Options{Binary: binary(t), Dir: dir})
+	first, err := firstCloud(t, henged.Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	showTroubles(t, first)
 	if _, err := awsClient(first, 1).CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("damage")}); err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,7 @@ func TestUp_EverythingIsThereAfterARestart(t *testing.T) {
 // and henge status names the device and the reason.
 func TestUp_GoesOnWithoutABrokenDevice(t *testing.T) {
 	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "d")
-	first, err := henged.Start(ctx, henged.Options{Binary: binary(t), Dir: dir})
+	first, err := firstCloud(t, henged.Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

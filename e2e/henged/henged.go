@@ -173,6 +173,16 @@ func (c *Cloud) Kill() {
 	<-c.ended
 }
 
+// Ended tells whether henge up has ended.
+func (c *Cloud) Ended() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // PeerPIDs are the processes of the peers, by number from 1; with one peer, henge up itself.
 func (c *Cloud) PeerPIDs() []int {
 	var pids []int
