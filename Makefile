@@ -5,7 +5,7 @@ DATA ?= henge-data
 ARGS ?=
 FUZZTIME ?= 20s
 # What the tests drive: real clients, and a C compiler for the race detector.
-TEST_PACKAGES := gcc libc6-dev curl python3-swiftclient python3-openstackclient awscli s3cmd rclone node=nodejs npm=npm \
+TEST_PACKAGES := gcc libc6-dev curl python3-swiftclient python3-openstackclient python3-osc-placement awscli s3cmd rclone node=nodejs npm=npm \
 	qemu-system-x86 qemu-utils $(shell cat deploy/guest/tools)
 TEST_PACKAGES += libiscsi-bin qemu-block-extra
 # Guests, bridges and rules of the network tests.

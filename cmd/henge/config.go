@@ -39,6 +39,7 @@ type config struct {
 	Wiring  wiringConfig   `toml:"wiring"`
 	Network networkConfig  `toml:"network"`
 	Volume  volumeConfig   `toml:"volume"`
+	Placing placingConfig  `toml:"scheduler"`
 	Log     logConfig      `toml:"log"`
 	Devices []deviceConfig `toml:"device"`
 }
@@ -53,6 +54,7 @@ type portsConfig struct {
 	Network  int `toml:"network"`
 	Volume   int `toml:"volume"`
 	ISCSI    int `toml:"iscsi"`
+	Placing  int `toml:"placement"`
 }
 
 type storageConfig struct {
@@ -85,7 +87,7 @@ type deviceConfig struct {
 }
 
 // allRoles are the roles that a peer can play today.
-var allRoles = []string{"proxy", "storage", "identity", "image", "network", "volume"}
+var allRoles = []string{"proxy", "storage", "identity", "image", "network", "volume", "scheduler"}
 
 func defaultConfig() config {
 	var c config

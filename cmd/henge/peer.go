@@ -21,6 +21,7 @@ import (
 	"henge/internal/httpapi"
 	"henge/internal/metrics"
 	"henge/proxy/core"
+	"henge/scheduler"
 	"henge/storaged/repair"
 	"henge/storaged/server"
 )
@@ -46,7 +47,8 @@ type peer struct {
 	repair   *repair.Repair
 	core     *core.Core
 	identity *identity.Identity
-	images   *imaged.Service // nil unless the peer plays the role
+	images   *imaged.Service    // nil unless the peer plays the role
+	placing  *scheduler.Service // nil unless the peer plays the role
 
 	guestMetadata metadataDoor // that the network agent knocks at
 

@@ -28,7 +28,7 @@ type service struct {
 
 // parts are the services that there are.
 func parts() []service {
-	return []service{imageService, networkService, volumeService()}
+	return []service{imageService, networkService, volumeService(), placementService}
 }
 
 // played are the services of the peer's roles.

@@ -34,7 +34,7 @@ type Options struct {
 }
 
 // Ports are the ports that all peers share, each on its own address.
-type Ports struct{ Identity, Object, Peers, Gossip, Metrics, Image, Network, Volume, ISCSI int }
+type Ports struct{ Identity, Object, Peers, Gossip, Metrics, Image, Network, Volume, ISCSI, Scheduler int }
 
 // Cloud is a running henge up.
 type Cloud struct {
