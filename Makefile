@@ -14,7 +14,7 @@ TEST_PACKAGES += libvirt-daemon-system libvirt-clients iproute2 libarchive-tools
 # What a peer needs to do all that it can: qemu-img makes volumes from images.
 RUN_PACKAGES := qemu-utils
 
-.PHONY: help build novnc run lint test unit e2e bench bench-iscsi fuzz clean
+.PHONY: help build novnc run lint test unit e2e story bench bench-iscsi fuzz clean
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -44,6 +44,10 @@ e2e: build ## the built binary with real clients and real faults
 	@deploy/install-packages $(TEST_PACKAGES)
 	cd e2e && npm install --silent --no-audit --no-fund
 	go test -timeout 30m -count=1 ./e2e/...
+
+story: build ## a guest from the image to SSH, with libvirt, in namespaces of its own (root)
+	@deploy/install-packages $(TEST_PACKAGES)
+	unshare --mount --net --propagation private e2e/story/compute.sh
 
 bench: build ## what each operation costs, for one peer and for four
 	go run ./e2e/bench -henge bin/henge

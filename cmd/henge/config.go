@@ -40,6 +40,7 @@ type config struct {
 	Network networkConfig  `toml:"network"`
 	Volume  volumeConfig   `toml:"volume"`
 	Placing placingConfig  `toml:"scheduler"`
+	Compute computeConfig  `toml:"compute"`
 	Log     logConfig      `toml:"log"`
 	Devices []deviceConfig `toml:"device"`
 }
@@ -55,6 +56,9 @@ type portsConfig struct {
 	Volume   int `toml:"volume"`
 	ISCSI    int `toml:"iscsi"`
 	Placing  int `toml:"placement"`
+	Compute  int `toml:"compute"`
+	Metadata int `toml:"metadata"`
+	Console  int `toml:"console"`
 }
 
 type storageConfig struct {
@@ -87,7 +91,7 @@ type deviceConfig struct {
 }
 
 // allRoles are the roles that a peer can play today.
-var allRoles = []string{"proxy", "storage", "identity", "image", "network", "volume", "scheduler"}
+var allRoles = []string{"proxy", "storage", "identity", "image", "network", "volume", "scheduler", "compute"}
 
 func defaultConfig() config {
 	var c config
@@ -199,6 +203,9 @@ func (c *config) validate() error {
 		return err
 	}
 	if err := checkNetwork(c.Network); err != nil {
+		return err
+	}
+	if err := checkCompute(c.Compute); err != nil {
 		return err
 	}
 	seen := map[string]bool{}

@@ -14,6 +14,7 @@ import (
 
 	"henge/cluster"
 	"henge/cluster/rings"
+	"henge/computed"
 	"henge/identity"
 	"henge/imaged"
 	"henge/internal/clock"
@@ -50,7 +51,9 @@ type peer struct {
 	images   *imaged.Service    // nil unless the peer plays the role
 	placing  *scheduler.Service // nil unless the peer plays the role
 
-	guestMetadata metadataDoor // that the network agent knocks at
+	compute       atomic.Pointer[computed.Service] // nil unless the peer plays the role
+	more          []listener                       // ports that a service opens beside its own
+	guestMetadata metadataDoor                     // that the network agent knocks at
 
 	servers []*httpapi.Server
 	tasks   sync.WaitGroup
@@ -79,6 +82,7 @@ func startPeer(ctx context.Context, cfg config, start peerStart) (p *peer, err e
 	}
 	p.node.Mux().Handle(methodStatus, p.serveStatus)
 	p.node.Mux().Handle(methodProfile, serveProfile)
+	p.node.Mux().Handle(methodConsole, p.serveConsole)
 	if err := p.node.Start(ctx); err != nil {
 		return p, fmt.Errorf("start the peer: %w", err)
 	}
@@ -182,7 +186,7 @@ func (p *peer) listeners(life context.Context) ([]listener, error) {
 		}
 		all = append(all, listener{s.role, *s.port(&p.cfg.Ports), handler, true})
 	}
-	return all, nil
+	return append(all, p.more...), nil
 }
 
 // listen opens the ports.

@@ -22,6 +22,7 @@ type upOptions struct {
 	restart bool
 	wiring  wiringConfig
 	ports   portsConfig
+	compute bool   // peer 1 runs guests
 	public  string // the addresses of the network "public"
 }
 
@@ -43,6 +44,7 @@ func newUpCommand() *cobra.Command {
 	f.BoolVar(&o.restart, "restart", false, "start a peer again when its process ends")
 	f.StringVar(&o.wiring.Networks, "wire-networks", o.wiring.Networks, "auto: wire networks in this machine's kernel if it can; off: never")
 	f.StringVar(&o.wiring.Masquerade, "masquerade", o.wiring.Masquerade, "on: guests reach the world outside under this machine's addresses")
+	f.BoolVar(&o.compute, "compute", false, "serve the compute API too, and run guests with this machine's libvirt (docs/compute.md says what is missing)")
 	f.StringVar(&o.public, "public-network", publicNetworkCIDR, "the addresses of the external network that the first start makes; empty: none")
 	for _, e := range o.ports.entries() {
 		f.IntVar(e.port, e.name+"-port", *e.port, e.help)
@@ -145,6 +147,9 @@ func prepare(l layout, o upOptions) ([]config, error) {
 			return nil, err
 		}
 		c.DataDir, c.PeerID, c.Address, c.Zone, c.Ports, c.Seeds = l.peerDir(i), fmt.Sprintf("peer-%d", i), address, i, o.ports, seeds
+		if o.compute && i == 1 && !c.has(computeService.role) { // the machine has one libvirt
+			c.Roles = append(c.Roles, computeService.role)
+		}
 		c.Wiring.decide(o, i)
 		c.Network.PublicNetwork = o.public
 		if err := c.validate(); err != nil {
