@@ -55,7 +55,7 @@ type portsConfig struct {
 	Network  int `toml:"network"`
 	Volume   int `toml:"volume"`
 	ISCSI    int `toml:"iscsi"`
-	Placing  int `toml:"placement"`
+	Placing  int `toml:"scheduler"`
 	Compute  int `toml:"compute"`
 	Metadata int `toml:"metadata"`
 	Console  int `toml:"console"`
