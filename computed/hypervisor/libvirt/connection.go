@@ -55,11 +55,19 @@ func (d *Driver) connect() (*lv.Libvirt, error) {
 	if d.conn != nil && d.conn.IsConnected() {
 		return d.conn, nil
 	}
+	l, err := d.dial()
+	if err != nil {
+		return nil, err
+	}
+	d.conn = l
+	return l, nil
+}
+
+func (d *Driver) dial() (*lv.Libvirt, error) {
 	l := lv.NewWithDialer(dialers.NewLocal(dialers.WithSocket(d.Socket), dialers.WithLocalTimeout(dialTimeout)))
 	if err := l.ConnectToURI(lv.QEMUSystem); err != nil {
 		return nil, fmt.Errorf("%w: connect to libvirtd: %w", hypervisor.ErrDown, err)
 	}
-	d.conn = l
 	return l, nil
 }
 

@@ -443,15 +443,16 @@ func (d *Driver) Events(ctx context.Context) <-chan hypervisor.Event {
 	return out
 }
 
+// follow hears the events of one connection, which is its own and ends with it: when a subscription of go-libvirt is cancelled, an event that is
+// on its way blocks the reader of the connection for ever, and with it each call.
 func (d *Driver) follow(ctx context.Context, out chan<- hypervisor.Event) {
-	l, err := d.connect()
+	l, err := d.dial()
 	if err != nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	events, err := l.LifecycleEvents(ctx)
+	events, err := l.LifecycleEvents(context.WithoutCancel(ctx))
 	if err != nil {
+		_ = l.Disconnect()
 		return
 	}
 	tell := func(id string) {
@@ -460,6 +461,7 @@ func (d *Driver) follow(ctx context.Context, out chan<- hypervisor.Event) {
 		default: // one that waits is enough: whoever takes it looks at all
 		}
 	}
+	defer hangUp(l, events)
 	tell("")
 	for {
 		select {
@@ -472,6 +474,17 @@ func (d *Driver) follow(ctx context.Context, out chan<- hypervisor.Event) {
 		case <-l.Disconnected():
 			tell("")
 			return
+		case <-ctx.Done():
+			return
 		}
 	}
+}
+
+// hangUp ends a connection and what it still has to say.
+func hangUp(l *lv.Libvirt, events <-chan lv.DomainEventLifecycleMsg) {
+	go func() {
+		for range events {
+		}
+	}()
+	_ = l.Disconnect() // it is of no more use: an error changes nothing
 }

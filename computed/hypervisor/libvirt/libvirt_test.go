@@ -171,6 +171,24 @@ func TestLibvirtdKilled(t *testing.T) {
 	}
 }
 
+// TestEvents_EndInTheMidst: whoever stops listening while guests come and go blocks nobody.
+func TestEvents_EndInTheMidst(t *testing.T) {
+	d := newDriver(t)
+	g := newGuest(t, t.TempDir())
+	for range 5 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		listen, stop := context.WithCancel(ctx)
+		<-d.Events(listen)
+		started := make(chan error, 1)
+		go func() { started <- errors.Join(d.Define(ctx, g), d.Start(ctx, g.ID)) }()
+		stop()
+		if err := errors.Join(<-started, d.Undefine(ctx, g.ID)); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+}
+
 func TestVirtType_AnswersInTime(t *testing.T) {
 	start := time.Now()
 	kind, why := VirtType(context.Background(), t.TempDir())
