@@ -2,6 +2,7 @@ package volumed
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"henge/cluster/state"
@@ -43,13 +44,25 @@ type Connection struct {
 	GiB                      int64
 }
 
-func (s *Service) update(ctx context.Context, fn func(w state.Writer) error) error {
+// Calls are what other parts ask of volumes in their own process. They work on what is replicated, so that a peer needs no volumes of its own for them. The fields of Config that
+// matter are Store, Clock, Logger, Images and Alive.
+type Calls struct{ cfg Config }
+
+// NewCalls makes them.
+func NewCalls(cfg Config) *Calls {
+	if cfg.Images == nil {
+		cfg.Images = images.None{}
+	}
+	return &Calls{cfg}
+}
+
+func (s *Calls) update(ctx context.Context, fn func(w state.Writer) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
 	defer cancel()
 	return s.cfg.Store.Update(ctx, fn)
 }
 
-func (s *Service) now() time.Time { return s.cfg.Clock.Now().UTC().Truncate(time.Microsecond) }
+func (s *Calls) now() time.Time { return s.cfg.Clock.Now().UTC().Truncate(time.Microsecond) }
 
 // find gives a volume to whom it belongs.
 func find(r state.Reader, who *authn.Identity, id string) (model.Volume, error) {
@@ -67,7 +80,7 @@ func describe(r state.Reader, v model.Volume) Volume {
 }
 
 // Volume finds a volume that the caller may see: errs.NotFound otherwise.
-func (s *Service) Volume(ctx context.Context, who *authn.Identity, id string) (found Volume, err error) {
+func (s *Calls) Volume(ctx context.Context, who *authn.Identity, id string) (found Volume, err error) {
 	err = s.cfg.Store.View(ctx, func(r state.Reader) error {
 		v, err := find(r, who, id)
 		found = describe(r, v)
@@ -76,8 +89,35 @@ func (s *Service) Volume(ctx context.Context, who *authn.Identity, id string) (f
 	return found, err
 }
 
+// Snapshot describes a snapshot, and the volume that it is of, if that is still there.
+type Snapshot struct {
+	ID, Status string
+	GiB        int64
+	Of         Volume
+}
+
+// Snapshot finds a snapshot that the caller may see: errs.NotFound otherwise.
+func (s *Calls) Snapshot(ctx context.Context, who *authn.Identity, id string) (found Snapshot, err error) {
+	err = s.cfg.Store.View(ctx, func(r state.Reader) error {
+		row, err := model.Snapshots.Get(r, id)
+		if errs.Is(err, errs.NotFound) || err == nil && row.ProjectID != who.ProjectID && !who.HasRole("admin") {
+			return errs.New(errs.NotFound, "Snapshot %s could not be found.", id)
+		}
+		if err != nil {
+			return err
+		}
+		found = Snapshot{ID: row.ID, Status: string(row.Status), GiB: row.GiB}
+		v, there, err := model.Optional(model.Volumes.Get(r, row.VolumeID))
+		if there {
+			found.Of = describe(r, v)
+		}
+		return err
+	})
+	return found, err
+}
+
 // CreateVolume makes a volume, and waits until it is available. When it comes to be in error, the error says why.
-func (s *Service) CreateVolume(ctx context.Context, who *authn.Identity, n NewVolume) (Volume, error) {
+func (s *Calls) CreateVolume(ctx context.Context, who *authn.Identity, n NewVolume) (Volume, error) {
 	if n.ImageID != "" {
 		if err := s.checkImage(ctx, who, n); err != nil {
 			return Volume{}, err
@@ -94,7 +134,7 @@ func (s *Service) CreateVolume(ctx context.Context, who *authn.Identity, n NewVo
 	return s.awaitMade(ctx, v.ID)
 }
 
-func (s *Service) checkImage(ctx context.Context, who *authn.Identity, n NewVolume) error {
+func (s *Calls) checkImage(ctx context.Context, who *authn.Identity, n NewVolume) error {
 	image, err := s.cfg.Images.Describe(ctx, who, n.ImageID)
 	switch {
 	case err != nil:
@@ -113,7 +153,7 @@ func fits(image images.Image, gib int64) error {
 }
 
 // createIn makes the row, or finds the one that the same key made.
-func (s *Service) createIn(w state.Writer, who *authn.Identity, n NewVolume) (model.Volume, error) {
+func (s *Calls) createIn(w state.Writer, who *authn.Identity, n NewVolume) (model.Volume, error) {
 	if n.Key != "" {
 		if v, there, err := model.Optional(model.Volumes.First(w, "key", n.Key)); err != nil || there {
 			return v, err
@@ -148,18 +188,20 @@ func (s *Service) createIn(w state.Writer, who *authn.Identity, n NewVolume) (mo
 	return model.CreateVolume(w, model.NewVolume{Volume: v, Alive: s.cfg.Alive}, s.now())
 }
 
-// awaitMade waits until a volume is available or in error.
-func (s *Service) awaitMade(ctx context.Context, id string) (made Volume, err error) {
+// lookAgain is how often a wait makes sure that who is waited for is still there.
+const lookAgain = 5 * time.Second
+
+// awaitMade waits until a volume is available or in error, or the peer that makes it is down.
+func (s *Calls) awaitMade(ctx context.Context, id string) (made Volume, err error) {
 	for {
-		var from state.Index
-		done := false
+		from, done, host := state.Index(0), false, ""
 		err := s.cfg.Store.View(ctx, func(r state.Reader) error {
 			from = r.Index()
 			v, err := model.Volumes.Get(r, id)
 			if err != nil {
 				return err
 			}
-			made = describe(r, v)
+			made, host = describe(r, v), v.Host
 			if v.Status == model.Error {
 				return errs.New(errs.Unavailable, "Volume %s could not be made: %s", id, why(r, v))
 			}
@@ -169,10 +211,23 @@ func (s *Service) awaitMade(ctx context.Context, id string) (made Volume, err er
 		if err != nil || done {
 			return made, err
 		}
-		if err := s.changed(ctx, model.Volumes.Prefix()+id, from); err != nil {
+		if !s.cfg.Alive(host) {
+			return made, errs.New(errs.Unavailable, "the peer %s, which makes volume %s, is down", host, id)
+		}
+		if err := s.pauseFor(ctx, model.Volumes.Prefix()+id, from); err != nil {
 			return made, errs.New(errs.Timeout, "volume %s is still %s: %w", id, made.Status, err)
 		}
 	}
+}
+
+// pauseFor waits for a change of a row, and no longer than lookAgain. It errs when ctx has ended.
+func (s *Calls) pauseFor(ctx context.Context, key string, from state.Index) error {
+	short, cancel := context.WithTimeout(ctx, lookAgain)
+	defer cancel()
+	if err := s.changed(short, key, from); err != nil && (ctx.Err() != nil || short.Err() == nil) {
+		return err
+	}
+	return nil
 }
 
 // why finds the newest message about a volume.
@@ -189,9 +244,9 @@ func why(r state.Reader, v model.Volume) string {
 	return newest.Text
 }
 
-// DeleteVolume begins to remove a volume. Not there is no error.
-func (s *Service) DeleteVolume(ctx context.Context, who *authn.Identity, id string) error {
-	return s.update(ctx, func(w state.Writer) error {
+// DeleteVolume begins to remove a volume, once what is under way with it is done. Not there is no error; errs.Conflict when it must stay: attached elsewhere, or with snapshots.
+func (s *Calls) DeleteVolume(ctx context.Context, who *authn.Identity, id string) error {
+	return s.remove(ctx, id, func(w state.Writer) error {
 		v, err := find(w, who, id)
 		if errs.Is(err, errs.NotFound) || err == nil && v.Task == model.Remove {
 			return nil
@@ -199,12 +254,49 @@ func (s *Service) DeleteVolume(ctx context.Context, who *authn.Identity, id stri
 		if err != nil {
 			return err
 		}
-		return model.DeleteVolume(w, id, false, false, s.now())
+		if v.Task != model.Nothing && v.Task != model.Make && v.Host != "" && s.cfg.Alive(v.Host) {
+			return errBusy
+		}
+		return model.DeleteVolume(w, id, false, v.Task != model.Nothing, s.now())
+	})
+}
+
+// errBusy says that something is under way with a volume.
+var errBusy = errs.New(errs.Conflict, "something is under way with the volume")
+
+// remove tries a removal until nothing else is under way.
+func (s *Calls) remove(ctx context.Context, id string, try func(w state.Writer) error) error {
+	for {
+		from := state.Index(0)
+		err := s.cfg.Store.View(ctx, func(r state.Reader) error { from = r.Index(); return nil })
+		if err == nil {
+			err = s.update(ctx, try)
+		}
+		if !errors.Is(err, errBusy) {
+			return err
+		}
+		if err := s.pauseFor(ctx, model.Volumes.Prefix()+id, from); err != nil {
+			return errs.New(errs.Timeout, "volume %s is busy: %w", id, err)
+		}
+	}
+}
+
+// DeleteMade removes the volume that CreateVolume made for a key, whatever became of it. None is no error.
+func (s *Calls) DeleteMade(ctx context.Context, who *authn.Identity, key string) error {
+	return s.update(ctx, func(w state.Writer) error {
+		v, there, err := model.Optional(model.Volumes.First(w, "key", key))
+		if err != nil || !there || v.Task == model.Remove || key == "" {
+			return err
+		}
+		if _, err := find(w, who, v.ID); err != nil {
+			return err
+		}
+		return model.DeleteVolume(w, v.ID, false, true, s.now())
 	})
 }
 
 // Reserve makes an attachment of a volume for a server: errs.Conflict when the volume is not free. One of the server's own that has no connection yet is given again.
-func (s *Service) Reserve(ctx context.Context, who *authn.Identity, volumeID, serverID string) (attachmentID string, err error) {
+func (s *Calls) Reserve(ctx context.Context, who *authn.Identity, volumeID, serverID string) (attachmentID string, err error) {
 	err = s.update(ctx, func(w state.Writer) error {
 		v, err := find(w, who, volumeID)
 		if err != nil {
@@ -232,7 +324,7 @@ func (s *Service) Reserve(ctx context.Context, who *authn.Identity, volumeID, se
 }
 
 // Connect exports the volume of an attachment to an initiator (its IQN) on a host, and says how it is reached, once it is. Whatever had the volume before does no I/O any more.
-func (s *Service) Connect(ctx context.Context, who *authn.Identity, attachmentID, host, initiator, device string) (Connection, error) {
+func (s *Calls) Connect(ctx context.Context, who *authn.Identity, attachmentID, host, initiator, device string) (Connection, error) {
 	var a model.Attachment
 	var v model.Volume
 	err := s.update(ctx, func(w state.Writer) (err error) {
@@ -259,7 +351,7 @@ func (s *Service) Connect(ctx context.Context, who *authn.Identity, attachmentID
 		ReadOnly: a.Mode == "ro", GiB: v.GiB}, nil
 }
 
-func (s *Service) attachment(r state.Reader, who *authn.Identity, id string) (model.Attachment, error) {
+func (s *Calls) attachment(r state.Reader, who *authn.Identity, id string) (model.Attachment, error) {
 	a, err := model.Attachments.Get(r, id)
 	if errs.Is(err, errs.NotFound) || err == nil && a.ProjectID != who.ProjectID && !who.HasRole("admin") {
 		return a, errs.New(errs.NotFound, "Attachment %s could not be found.", id)
@@ -268,7 +360,7 @@ func (s *Service) attachment(r state.Reader, who *authn.Identity, id string) (mo
 }
 
 // Complete says that the guest has the volume.
-func (s *Service) Complete(ctx context.Context, who *authn.Identity, attachmentID string) error {
+func (s *Calls) Complete(ctx context.Context, who *authn.Identity, attachmentID string) error {
 	return s.update(ctx, func(w state.Writer) error {
 		a, err := s.attachment(w, who, attachmentID)
 		if err != nil {
@@ -279,7 +371,7 @@ func (s *Service) Complete(ctx context.Context, who *authn.Identity, attachmentI
 }
 
 // Detach ends an attachment; when it returns, nothing can reach the volume by it any more. Not there is no error.
-func (s *Service) Detach(ctx context.Context, who *authn.Identity, attachmentID string) error {
+func (s *Calls) Detach(ctx context.Context, who *authn.Identity, attachmentID string) error {
 	var volume string
 	err := s.update(ctx, func(w state.Writer) error {
 		a, err := s.attachment(w, who, attachmentID)
@@ -295,5 +387,64 @@ func (s *Service) Detach(ctx context.Context, who *authn.Identity, attachmentID 
 	if err != nil || volume == "" {
 		return err
 	}
-	return s.Ended(ctx, volume)
+	return s.letGo(ctx, volume)
+}
+
+// letGo waits until a volume's peer has ended what it should. One that is down exports nothing, and when it returns it reads first what it should.
+func (s *Calls) letGo(ctx context.Context, volumeID string) error {
+	if err := s.Ended(ctx, volumeID); !errs.Is(err, errs.Unavailable) {
+		return err
+	}
+	return nil
+}
+
+// DetachServer ends all attachments of a server, whatever their volumes are at. None is no error.
+func (s *Calls) DetachServer(ctx context.Context, who *authn.Identity, serverID string) error {
+	var volumes []string
+	err := s.update(ctx, func(w state.Writer) error {
+		volumes = nil
+		all, err := model.Collect(model.Attachments.All(w), func(a model.Attachment) bool { return a.InstanceID == serverID })
+		if err != nil {
+			return err
+		}
+		for _, a := range all {
+			if a.ProjectID != who.ProjectID && !who.HasRole("admin") {
+				continue
+			}
+			if err := model.Detach(w, a.ID, s.now()); err != nil {
+				return err
+			}
+			volumes = append(volumes, a.VolumeID)
+		}
+		return nil
+	})
+	for _, id := range volumes {
+		if err == nil {
+			err = s.letGo(ctx, id)
+		}
+	}
+	return err
+}
+
+// BeginDetaching says that a server is about to give a volume back; errs.Conflict when the volume is not in use.
+func (s *Calls) BeginDetaching(ctx context.Context, who *authn.Identity, volumeID string) error {
+	return s.update(ctx, func(w state.Writer) error {
+		if _, err := find(w, who, volumeID); err != nil {
+			return err
+		}
+		return model.BeginDetaching(w, volumeID, s.now())
+	})
+}
+
+// RollDetaching takes that back: the server keeps the volume. Not there is no error.
+func (s *Calls) RollDetaching(ctx context.Context, who *authn.Identity, volumeID string) error {
+	return s.update(ctx, func(w state.Writer) error {
+		if _, err := find(w, who, volumeID); err != nil {
+			if errs.Is(err, errs.NotFound) {
+				return nil
+			}
+			return err
+		}
+		return model.RollDetaching(w, volumeID, s.now())
+	})
 }

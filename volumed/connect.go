@@ -19,7 +19,7 @@ func TargetName(volumeID string) string { return "iqn.2026-01.org.henge:" + volu
 const targetLUN = 0
 
 // Ready implements api.Connections.
-func (s *Service) Ready(ctx context.Context, a model.Attachment) (map[string]any, error) {
+func (s *Calls) Ready(ctx context.Context, a model.Attachment) (map[string]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, exportWait)
 	defer cancel()
 	var portal string
@@ -43,7 +43,7 @@ func (s *Service) Ready(ctx context.Context, a model.Attachment) (map[string]any
 }
 
 // Ended implements api.Connections.
-func (s *Service) Ended(ctx context.Context, volumeID string) error {
+func (s *Calls) Ended(ctx context.Context, volumeID string) error {
 	ctx, cancel := context.WithTimeout(ctx, exportWait)
 	defer cancel()
 	err := s.await(ctx, volumeID, func(v model.Volume, e model.Export, _ model.Host) (bool, error) {
@@ -56,7 +56,7 @@ func (s *Service) Ended(ctx context.Context, volumeID string) error {
 }
 
 // wanted is the epoch that a volume's attachments say is to be exported; 0 for none.
-func (s *Service) wanted(ctx context.Context, volumeID string) (epoch uint64) {
+func (s *Calls) wanted(ctx context.Context, volumeID string) (epoch uint64) {
 	_ = s.cfg.Store.View(ctx, func(r state.Reader) error {
 		all, err := model.AttachmentsOf(r, volumeID)
 		if newest := model.Newest(all); newest != nil {
@@ -68,7 +68,7 @@ func (s *Service) wanted(ctx context.Context, volumeID string) (epoch uint64) {
 }
 
 // await waits until what is true of a volume's export pleases ok.
-func (s *Service) await(ctx context.Context, volumeID string, ok func(model.Volume, model.Export, model.Host) (bool, error)) error {
+func (s *Calls) await(ctx context.Context, volumeID string, ok func(model.Volume, model.Export, model.Host) (bool, error)) error {
 	for {
 		var from state.Index
 		done := false
@@ -95,14 +95,14 @@ func (s *Service) await(ctx context.Context, volumeID string, ok func(model.Volu
 		if !s.cfg.Alive(host.Peer) {
 			return errs.New(errs.Unavailable, "the peer %s, which has volume %s, is down", host.Peer, volumeID)
 		}
-		if err := s.changed(ctx, model.Exports.Prefix()+volumeID, from); err != nil {
+		if err := s.pauseFor(ctx, model.Exports.Prefix()+volumeID, from); err != nil {
 			return errs.New(errs.Timeout, "the peer %s did not export volume %s in time: %w", host.Peer, volumeID, err)
 		}
 	}
 }
 
 // changed waits for a change of a row.
-func (s *Service) changed(ctx context.Context, key string, after state.Index) error {
+func (s *Calls) changed(ctx context.Context, key string, after state.Index) error {
 	for _, err := range s.cfg.Store.Watch(ctx, key, after) {
 		return err
 	}

@@ -42,7 +42,7 @@ type Config struct {
 
 // Service is the volumes of one peer.
 type Service struct {
-	cfg     Config
+	*Calls
 	backend *local.Backend
 	agent   *agent.Agent
 	api     *api.Server
@@ -53,10 +53,8 @@ const backendName = "local"
 
 // New opens the volumes of this peer. Run makes them live.
 func New(cfg Config) (*Service, error) {
-	if cfg.Images == nil {
-		cfg.Images = images.None{}
-	}
-	s := &Service{cfg: cfg}
+	s := &Service{Calls: NewCalls(cfg)}
+	cfg = s.cfg
 	var err error
 	if s.backend, err = local.Open(local.Config{FS: vfs.OS{}, Dir: cfg.Dir, Clock: cfg.Clock, Logger: cfg.Logger, ReserveBytes: cfg.ReserveBytes}); err != nil {
 		return nil, err

@@ -2,38 +2,64 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strconv"
 
+	"henge/computed/model"
 	"henge/computed/neighbour"
 	"henge/identity/authn"
-	"henge/internal/errs"
+	"henge/imaged"
+	"henge/internal/clock"
+	"henge/volumed"
 )
 
-// noVolumes refuses everything about volumes: servers and the volume service are not connected yet (docs/compute.md).
-type noVolumes struct{}
+// guestVolumes shows the volume service to compute. Its calls work on what is replicated: the volumes may lie on any peer.
+type guestVolumes struct{ *volumed.Calls }
 
-func missingVolume(id string) error {
-	return errs.New(errs.Unsupported, "Volume %s cannot be used: volumes are not attached to servers yet.", id)
+var _ neighbour.Volumes = guestVolumes{}
+
+func (p *peer) guestVolumes(images *imaged.Service) guestVolumes {
+	return guestVolumes{volumed.NewCalls(volumed.Config{Store: p.node.State(), Clock: clock.System{}, Logger: p.logger, Images: volumeImages{images}, Alive: p.node.Alive})}
 }
 
-func (noVolumes) Volume(_ context.Context, _ *authn.Identity, id string) (neighbour.Volume, error) {
-	return neighbour.Volume{}, missingVolume(id)
+// Volume implements neighbour.Volumes.
+func (g guestVolumes) Volume(ctx context.Context, who *authn.Identity, id string) (neighbour.Volume, error) {
+	v, err := g.Calls.Volume(ctx, who, id)
+	return guestVolume(v), err
 }
 
-func (noVolumes) CreateVolume(context.Context, *authn.Identity, neighbour.VolumeRequest) (neighbour.Volume, error) {
-	return neighbour.Volume{}, errs.New(errs.Unsupported, "servers do not boot from volumes yet")
+func guestVolume(v volumed.Volume) neighbour.Volume {
+	out := neighbour.Volume{ID: v.ID, Name: v.Name, Status: v.Status, GiB: int(v.GiB), Bootable: v.Bootable}
+	out.Image = model.Image{ID: v.Image["image_id"], Name: v.Image["image_name"], Properties: imageProperties(v.Image)}
+	out.Image.MinRAMMiB, _ = strconv.Atoi(v.Image["min_ram"]) // absent: none
+	return out
 }
 
-func (noVolumes) DeleteVolume(context.Context, *authn.Identity, string) error { return nil }
-
-func (noVolumes) Reserve(_ context.Context, _ *authn.Identity, id, _ string) (string, error) {
-	return "", missingVolume(id)
+// imageProperties are an image's own properties that a volume keeps.
+func imageProperties(about map[string]string) map[string]string {
+	own := map[string]string{}
+	for name, value := range about {
+		if !slices.Contains([]string{"image_id", "image_name", "checksum", "container_format", "disk_format", "min_disk", "min_ram", "size"}, name) {
+			own[name] = value
+		}
+	}
+	return own
 }
 
-func (noVolumes) Connect(_ context.Context, _ *authn.Identity, id, _, _, _ string) (neighbour.Connection, error) {
-	return neighbour.Connection{}, missingVolume(id)
+// CreateVolume implements neighbour.Volumes.
+func (g guestVolumes) CreateVolume(ctx context.Context, who *authn.Identity, n neighbour.VolumeRequest) (neighbour.Volume, error) {
+	v, err := g.Calls.CreateVolume(ctx, who, volumed.NewVolume{Name: n.Name, Type: n.Type, GiB: int64(n.GiB), ImageID: n.ImageID, SnapshotID: n.SnapshotID, Key: n.Key})
+	return guestVolume(v), err
 }
 
-func (noVolumes) Complete(context.Context, *authn.Identity, string) error     { return nil }
-func (noVolumes) Detach(context.Context, *authn.Identity, string) error       { return nil }
-func (noVolumes) DetachServer(context.Context, *authn.Identity, string) error { return nil }
-func (noVolumes) DeleteMade(context.Context, *authn.Identity, string) error   { return nil }
+// Connect implements neighbour.Volumes.
+func (g guestVolumes) Connect(ctx context.Context, who *authn.Identity, attachmentID, host, initiator, device string) (neighbour.Connection, error) {
+	c, err := g.Calls.Connect(ctx, who, attachmentID, host, initiator, device)
+	return neighbour.Connection{Portal: c.Portal, IQN: c.IQN, LUN: c.LUN, User: c.User, Secret: c.Secret, MutualUser: c.MutualUser, MutualSecret: c.MutualSecret}, err
+}
+
+// Snapshot implements neighbour.Volumes.
+func (g guestVolumes) Snapshot(ctx context.Context, who *authn.Identity, id string) (neighbour.VolumeSnapshot, error) {
+	s, err := g.Calls.Snapshot(ctx, who, id)
+	return neighbour.VolumeSnapshot{ID: s.ID, Status: s.Status, GiB: int(s.GiB), Volume: guestVolume(s.Of)}, err
+}

@@ -176,6 +176,9 @@ func (a *Agent) detachDisk(ctx context.Context, s *model.Server, d model.Disk, e
 			return err
 		}
 		// The guest does not let go: it keeps the volume, and the user hears why.
+		if err := a.Volumes.RollDetaching(ctx, identity(*s), d.VolumeID); err != nil {
+			return err
+		}
 		return a.change(ctx, s, func(w state.Writer, s *model.Server) error {
 			s.Disks = append([]model.Disk(nil), s.Disks...)
 			if now := s.Disk(d.ID); now != nil {

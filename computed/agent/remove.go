@@ -95,7 +95,12 @@ func (a *Agent) dropVolume(ctx context.Context, s *model.Server, d model.Disk) e
 	case d.Source != "volume" && (s.Launched.IsZero() || d.VolumeID == ""):
 		return a.Volumes.DeleteMade(ctx, identity(*s), d.ID)
 	case d.DeleteOnTermination && s.Task.Action == lifecycle.Delete && d.VolumeID != "":
-		return a.Volumes.DeleteVolume(ctx, identity(*s), d.VolumeID)
+		err := a.Volumes.DeleteVolume(ctx, identity(*s), d.VolumeID)
+		if errs.Is(err, errs.Conflict) { // it has snapshots, or another server has it: as Nova does, the server goes and the volume stays
+			a.Logger.Warn("a volume outlives its server", "server", s.ID, "volume", d.VolumeID, "error", err)
+			return nil
+		}
+		return err
 	}
 	return nil
 }

@@ -109,10 +109,7 @@ func attachVolume(c *call) error {
 		return err
 	}
 	if d.AttachmentID, err = c.Volumes.Reserve(c.r.Context(), c.who, d.VolumeID, s.ID); err != nil {
-		if errs.Is(err, errs.Conflict) {
-			err = errs.With(errs.Invalid, err)
-		}
-		return err
+		return conflictIsInvalid(err)
 	}
 	s, err = c.changeServer(func(w state.Writer, s *model.Server) error {
 		if err := c.canAttach(s, d); err != nil {
@@ -180,28 +177,59 @@ func updateAttachment(c *call) error {
 }
 
 func detachVolume(c *call) error {
-	_, err := c.changeServer(func(w state.Writer, s *model.Server) error {
+	volume := c.path("volume")
+	s, err := c.server()
+	if err != nil {
+		return err
+	}
+	if err := c.canDetach(&s, volume); err != nil {
+		return err
+	}
+	if err := c.Volumes.BeginDetaching(c.r.Context(), c.who, volume); err != nil {
+		return conflictIsInvalid(err)
+	}
+	_, err = c.changeServer(func(w state.Writer, s *model.Server) error {
+		if err := c.canDetach(s, volume); err != nil {
+			return err
+		}
 		s.Disks = slices.Clone(s.Disks)
-		d, err := attached(s, c.path("volume"))
-		if err != nil {
-			return err
-		}
-		if err := c.unlocked(s); err != nil {
-			return err
-		}
-		if d.Boot {
-			return errs.New(errs.Denied, "Cannot detach a root device volume")
-		}
-		if _, err := lifecycle.Begin(s.ID, s.State, s.Task != nil, lifecycle.DetachVolume); err != nil {
-			return err
-		}
-		if d.State == model.Detaching {
-			return errs.New(errs.Invalid, "Invalid volume: volume %s is detaching already", d.VolumeID)
-		}
+		d := s.Volume(volume)
 		d.State, d.RequestID = model.Detaching, c.requestID
 		return c.record(w, s.ID, "detach_volume", "")
 	})
+	if err != nil {
+		// The caller hears the first reason.
+		_ = c.Volumes.RollDetaching(c.r.Context(), c.who, volume)
+	}
 	return orAccepted(c, err)
+}
+
+func (c *call) canDetach(s *model.Server, volume string) error {
+	d, err := attached(s, volume)
+	if err != nil {
+		return err
+	}
+	if err := c.unlocked(s); err != nil {
+		return err
+	}
+	if d.Boot {
+		return errs.New(errs.Denied, "Cannot detach a root device volume")
+	}
+	if _, err := lifecycle.Begin(s.ID, s.State, s.Task != nil, lifecycle.DetachVolume); err != nil {
+		return err
+	}
+	if d.State != model.Attached {
+		return errs.New(errs.Invalid, "Invalid volume: volume %s must be attached in order to detach it: it is %s", d.VolumeID, d.State)
+	}
+	return nil
+}
+
+// conflictIsInvalid is for states of volumes that forbid something: Nova says 400.
+func conflictIsInvalid(err error) error {
+	if errs.Is(err, errs.Conflict) {
+		return errs.With(errs.Invalid, err)
+	}
+	return err
 }
 
 func (c *call) interfaceDocument(p neighbour.Port, tag string) document {

@@ -371,6 +371,10 @@ func (c *call) lookUpDisks(o *order) error {
 			if err := c.lookUpVolume(o, d); err != nil {
 				return err
 			}
+		case d.Source == "snapshot":
+			if err := c.lookUpSnapshot(o, d); err != nil {
+				return err
+			}
 		case d.Source == "image":
 			image, err := c.Images.Describe(c.r.Context(), c.who, d.SourceID)
 			if err != nil {
@@ -384,6 +388,29 @@ func (c *call) lookUpDisks(o *order) error {
 				s.Image = image.Image
 			}
 		}
+	}
+	return nil
+}
+
+func (c *call) lookUpSnapshot(o *order, d *model.Disk) error {
+	snap, err := c.Volumes.Snapshot(c.r.Context(), c.who, d.SourceID)
+	switch {
+	case err != nil:
+		return errs.New(errs.Invalid, "Block Device Mapping is Invalid: failed to get snapshot %s.", shorten(d.SourceID))
+	case snap.Status != "available":
+		return errs.New(errs.Invalid, "Block Device Mapping is Invalid: snapshot %s is %s, not available.", d.SourceID, snap.Status)
+	case d.GiB != 0 && d.GiB < snap.GiB:
+		return errs.New(errs.Invalid, "Volume size %dGB cannot be smaller than the snapshot size %dGB. They must be >= snapshot size.", d.GiB, snap.GiB)
+	case d.Boot && snap.Volume.ID != "" && !snap.Volume.Bootable:
+		return errs.New(errs.Invalid, "Block Device %s is not bootable.", d.SourceID)
+	}
+	if d.GiB == 0 {
+		d.GiB = snap.GiB
+	}
+	if d.Boot {
+		image := snap.Volume.Image
+		image.ID = ""
+		o.server.Image = image
 	}
 	return nil
 }

@@ -159,6 +159,14 @@ type Volume struct {
 	Image            model.Image // what it was made from, if known
 }
 
+// VolumeSnapshot is a snapshot of a volume.
+type VolumeSnapshot struct {
+	ID     string
+	Status string
+	GiB    int
+	Volume Volume // that it is of
+}
+
 // VolumeRequest describes a volume to be made for a server.
 type VolumeRequest struct {
 	Name, Type          string
@@ -180,7 +188,9 @@ type Volumes interface {
 	Volume(ctx context.Context, who *authn.Identity, id string) (Volume, error)
 	// CreateVolume makes a volume and waits until it is available; when it goes to error the error says why.
 	CreateVolume(ctx context.Context, who *authn.Identity, req VolumeRequest) (Volume, error)
-	// DeleteVolume removes a volume. Not there is no error.
+	// Snapshot finds one that the caller may see: errs.NotFound otherwise.
+	Snapshot(ctx context.Context, who *authn.Identity, id string) (VolumeSnapshot, error)
+	// DeleteVolume removes a volume. Not there is no error; errs.Conflict when it must stay, for it has snapshots or is attached elsewhere.
 	DeleteVolume(ctx context.Context, who *authn.Identity, id string) error
 	// Reserve makes an attachment that is not connected yet: errs.Conflict when the volume is not free. For the same volume and server it is the same attachment.
 	Reserve(ctx context.Context, who *authn.Identity, volumeID, serverID string) (attachmentID string, err error)
@@ -188,6 +198,10 @@ type Volumes interface {
 	Connect(ctx context.Context, who *authn.Identity, attachmentID, host, initiator, device string) (Connection, error)
 	// Complete says that the guest has it.
 	Complete(ctx context.Context, who *authn.Identity, attachmentID string) error
+	// BeginDetaching says that the server is about to give it back: errs.Conflict when it is not in use.
+	BeginDetaching(ctx context.Context, who *authn.Identity, volumeID string) error
+	// RollDetaching takes that back. Not there is no error.
+	RollDetaching(ctx context.Context, who *authn.Identity, volumeID string) error
 	// Detach ends the attachment. Not there is no error.
 	Detach(ctx context.Context, who *authn.Identity, attachmentID string) error
 	// DetachServer ends whatever attachments of the server there still are: a reservation that was made and not noted.

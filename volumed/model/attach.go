@@ -127,16 +127,19 @@ func Detach(w state.Writer, id string, now time.Time) error {
 	if err != nil || !there {
 		return err
 	}
-	if v.Status, err = statusByAttachments(w, v); err != nil {
+	if v.Status, err = statusByAttachments(w, v, v.Status); err != nil {
+		return err
+	}
+	if v.Before, err = statusByAttachments(w, v, v.Before); err != nil { // what is under way ends in a status without this attachment
 		return err
 	}
 	return PutVolume(w, v, now)
 }
 
-// statusByAttachments is what a volume's status is for those that it still has. Statuses that tell of something else stay.
-func statusByAttachments(r state.Reader, v Volume) (Status, error) {
-	if !slices.Contains([]Status{Reserved, Attaching, InUse, Detaching}, v.Status) {
-		return v.Status, nil
+// statusByAttachments is what a status of a volume becomes by the attachments that it still has. Statuses that tell of something else stay.
+func statusByAttachments(r state.Reader, v Volume, now Status) (Status, error) {
+	if !slices.Contains([]Status{Reserved, Attaching, InUse, Detaching}, now) {
+		return now, nil
 	}
 	left, err := AttachmentsOf(r, v.ID)
 	status := Available

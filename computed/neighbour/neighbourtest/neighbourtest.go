@@ -18,23 +18,24 @@ import (
 
 // World is all neighbours at once.
 type World struct {
-	mu      sync.Mutex // guards the fields below
-	images  map[string]neighbour.Image
-	bytes   map[string][]byte
-	nets    map[string]neighbour.Network
-	ports   map[string]neighbour.Port
-	keys    map[string]string // of ports made: key to id
-	volumes map[string]neighbour.Volume
-	attach  map[string]string // attachment to "volume server"
-	groups  map[string]neighbour.GroupDetail
-	fail    func(call, id string) error
-	next    int
+	mu        sync.Mutex // guards the fields below
+	images    map[string]neighbour.Image
+	bytes     map[string][]byte
+	nets      map[string]neighbour.Network
+	ports     map[string]neighbour.Port
+	keys      map[string]string // of ports made: key to id
+	volumes   map[string]neighbour.Volume
+	snapshots map[string]neighbour.VolumeSnapshot
+	attach    map[string]string // attachment to "volume server"
+	groups    map[string]neighbour.GroupDetail
+	fail      func(call, id string) error
+	next      int
 }
 
 // New makes an empty world.
 func New() *World {
 	return &World{images: map[string]neighbour.Image{}, bytes: map[string][]byte{}, nets: map[string]neighbour.Network{}, ports: map[string]neighbour.Port{}, keys: map[string]string{},
-		volumes: map[string]neighbour.Volume{}, attach: map[string]string{}, groups: map[string]neighbour.GroupDetail{}}
+		volumes: map[string]neighbour.Volume{}, snapshots: map[string]neighbour.VolumeSnapshot{}, attach: map[string]string{}, groups: map[string]neighbour.GroupDetail{}}
 }
 
 // Fail makes calls fail; it may block. nil lets all succeed.
@@ -544,6 +545,34 @@ func (v volumes) Complete(ctx context.Context, _ *authn.Identity, id string) err
 	}
 	v.set(id, "in-use")
 	return nil
+}
+
+func (v volumes) BeginDetaching(_ context.Context, _ *authn.Identity, volumeID string) error {
+	v.w.mu.Lock()
+	defer v.w.mu.Unlock()
+	vol := v.w.volumes[volumeID]
+	if vol.Status != "in-use" {
+		return errs.New(errs.Conflict, "Invalid volume: Volume %s status must be in-use, but the current status is %s.", volumeID, vol.Status)
+	}
+	vol.Status = "detaching"
+	v.w.volumes[volumeID] = vol
+	return nil
+}
+
+func (v volumes) RollDetaching(_ context.Context, _ *authn.Identity, volumeID string) error {
+	v.w.mu.Lock()
+	defer v.w.mu.Unlock()
+	vol := v.w.volumes[volumeID]
+	if vol.Status == "detaching" {
+		vol.Status = "in-use"
+		v.w.volumes[volumeID] = vol
+	}
+	return nil
+}
+
+func (v volumes) Snapshot(_ context.Context, _ *authn.Identity, id string) (neighbour.VolumeSnapshot, error) {
+	s, err := find(v.w, v.w.snapshots, "Snapshot", id)
+	return s, err
 }
 
 func (v volumes) Detach(ctx context.Context, _ *authn.Identity, id string) error {
