@@ -116,6 +116,31 @@ func (s *Calls) Snapshot(ctx context.Context, who *authn.Identity, id string) (f
 	return found, err
 }
 
+// CreateSnapshot makes a snapshot of a volume, also of one in use; it is under way when this returns.
+func (s *Calls) CreateSnapshot(ctx context.Context, who *authn.Identity, volumeID, name, description string) (id string, err error) {
+	err = s.update(ctx, func(w state.Writer) error {
+		v, err := find(w, who, volumeID)
+		if err != nil {
+			return err
+		}
+		made, err := model.CreateSnapshot(w, model.Snapshot{ProjectID: v.ProjectID, UserID: who.UserID, VolumeID: volumeID, Name: name, Description: description}, true, s.now())
+		id = made.ID
+		return err
+	})
+	return id, err
+}
+
+// DeleteSnapshot begins to remove a snapshot. Not there is no error.
+func (s *Calls) DeleteSnapshot(ctx context.Context, who *authn.Identity, id string) error {
+	return s.update(ctx, func(w state.Writer) error {
+		row, there, err := model.Optional(model.Snapshots.Get(w, id))
+		if err != nil || !there || row.ProjectID != who.ProjectID && !who.HasRole("admin") {
+			return err
+		}
+		return model.DeleteSnapshot(w, id, true, s.now())
+	})
+}
+
 // CreateVolume makes a volume, and waits until it is available. When it comes to be in error, the error says why.
 func (s *Calls) CreateVolume(ctx context.Context, who *authn.Identity, n NewVolume) (Volume, error) {
 	if n.ImageID != "" {

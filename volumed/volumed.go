@@ -36,6 +36,9 @@ type Config struct {
 	// Alive tells whether a peer is up, as far as this one knows.
 	Alive func(peer string) bool
 
+	// Grown tells a server that a volume of its grew; the server may be gone. nil: nobody is told.
+	Grown func(ctx context.Context, serverID, volumeID string, gib int64) error
+
 	PublicURL   func(*http.Request) string
 	IdentityURL string
 }
@@ -64,7 +67,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s.agent = agent.New(agent.Config{Store: cfg.Store, Clock: cfg.Clock, Logger: cfg.Logger, Peer: cfg.Peer, Name: backendName, Zone: cfg.Zone, Portal: cfg.Portal,
-		Backend: s.backend, Targets: cfg.Targets, Images: cfg.Images, Convert: convert})
+		Backend: s.backend, Targets: cfg.Targets, Images: cfg.Images, Convert: convert, Grown: cfg.Grown})
 	s.api = api.New(api.Config{Store: cfg.Store, Tokens: cfg.Tokens, Clock: cfg.Clock, Logger: cfg.Logger, Images: cfg.Images, Alive: cfg.Alive, Connections: s,
 		PublicURL: cfg.PublicURL, IdentityURL: cfg.IdentityURL})
 	return s, nil

@@ -5,11 +5,13 @@ import (
 	"slices"
 	"strconv"
 
+	"henge/cluster/state"
 	"henge/computed/model"
 	"henge/computed/neighbour"
 	"henge/identity/authn"
 	"henge/imaged"
 	"henge/internal/clock"
+	"henge/internal/limits"
 	"henge/volumed"
 )
 
@@ -62,4 +64,14 @@ func (g guestVolumes) Connect(ctx context.Context, who *authn.Identity, attachme
 func (g guestVolumes) Snapshot(ctx context.Context, who *authn.Identity, id string) (neighbour.VolumeSnapshot, error) {
 	s, err := g.Calls.Snapshot(ctx, who, id)
 	return neighbour.VolumeSnapshot{ID: s.ID, Status: s.Status, GiB: int(s.GiB), Volume: guestVolume(s.Of)}, err
+}
+
+// volumeGrown notes with a server that a volume of its grew: the host that runs it, whichever that is, tells the guest.
+func (p *peer) volumeGrown(ctx context.Context, serverID, volumeID string, gib int64) error {
+	ctx, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
+	defer cancel()
+	return p.node.State().Update(ctx, func(w state.Writer) error {
+		_, err := model.GrowVolume(w, serverID, volumeID, int(gib))
+		return err
+	})
 }

@@ -62,6 +62,7 @@ func startVolumes(p *peer, life context.Context) (http.Handler, error) {
 		Store: p.node.State(), Tokens: p.identity.Tokens(), Clock: clock.System{}, Logger: p.logger, Peer: p.node.ID(), Zone: p.cfg.Volume.Zone, Portal: portal,
 		Dir: p.cfg.volumesDir(), ReserveBytes: p.cfg.Volume.ReserveMiB << 20, Targets: volumed.Targets{Server: target}, Alive: p.node.Alive, IdentityURL: p.cfg.identityURL(),
 		Images:    volumeImages{images},
+		Grown:     p.volumeGrown,
 		PublicURL: func(*http.Request) string { return v.url(&p.cfg) },
 	})
 	if err != nil {

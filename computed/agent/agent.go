@@ -187,7 +187,7 @@ func needsWork(s model.Server) bool {
 		return false
 	}
 	for _, d := range s.Disks {
-		if !d.Local && d.State != model.Attached {
+		if !d.Local && (d.State != model.Attached || d.Grown) {
 			return true
 		}
 	}

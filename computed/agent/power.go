@@ -116,7 +116,7 @@ func (a *Agent) attachments(ctx context.Context, s *model.Server) error {
 		return nil
 	}
 	for _, d := range s.Disks {
-		if d.Local || d.State == model.Attached {
+		if d.Local || d.State == model.Attached && !d.Grown {
 			continue
 		}
 		if err := a.retryable(ctx, s, a.changeDisk(ctx, s, d)); err != nil {
@@ -146,6 +146,9 @@ func (a *Agent) changeDisk(ctx context.Context, s *model.Server, d model.Disk) e
 	if d.State == model.Detaching {
 		return a.detachDisk(ctx, s, d, "compute_detach_volume", nil)
 	}
+	if d.State == model.Attached {
+		return a.growDisk(ctx, s, d)
+	}
 	disk, err := a.disk(ctx, s, d)
 	if err == nil {
 		err = a.Driver.AttachDisk(ctx, s.ID, disk)
@@ -166,6 +169,24 @@ func (a *Agent) changeDisk(ctx context.Context, s *model.Server, d model.Disk) e
 			now.State = model.Attached
 		}
 		return a.recordEnd(w, s.ID, d.RequestID, "compute_attach_volume", a.Clock.Now(), nil)
+	})
+}
+
+// growDisk tells the guest that a volume is larger. When that fails the guest sees it at its next start.
+func (a *Agent) growDisk(ctx context.Context, s *model.Server, d model.Disk) error {
+	err := a.Driver.GrowDisk(ctx, s.ID, d.VolumeID, int64(d.GiB)<<30)
+	if downOrEnding(ctx, err) {
+		return err
+	}
+	if err != nil {
+		a.Logger.Warn("extend volume", "server", s.ID, "volume", d.VolumeID, "error", err)
+	}
+	return a.change(ctx, s, func(_ state.Writer, s *model.Server) error {
+		s.Disks = append([]model.Disk(nil), s.Disks...)
+		if now := s.Disk(d.ID); now != nil && now.GiB == d.GiB {
+			now.Grown = false
+		}
+		return nil
 	})
 }
 

@@ -223,20 +223,12 @@ func createImage(c *call, f *openstack.Fields) error {
 	if err != nil {
 		return err
 	}
-	if s.Image.ID == "" {
-		return errs.New(errs.Unsupported, "An image of a server that boots from a volume is not built here: make a snapshot of the volume.")
-	}
 	if _, err := lifecycle.Begin(s.ID, s.State, s.Task != nil, lifecycle.Snapshot); err != nil {
 		return err
 	}
-	properties := map[string]string{"base_image_ref": s.Image.ID, "image_type": "snapshot", "instance_uuid": s.ID, "user_id": c.who.UserID, "image_location": "snapshot"}
-	for k, v := range s.Image.Properties {
-		if strings.HasPrefix(k, "hw_") || strings.HasPrefix(k, "os_") || k == "architecture" {
-			properties[k] = v
-		}
-	}
-	for k, v := range metadata {
-		properties[k] = v
+	properties := snapshotProperties(c, s, metadata)
+	if s.FromVolume() {
+		return createVolumeImage(c, s, name, properties)
 	}
 	image := neighbour.NewImage{Name: name, Format: "qcow2", MinDiskGiB: max(s.Flavor.DiskGiB, s.Image.MinDiskGiB), MinRAMMiB: s.Image.MinRAMMiB, Properties: properties}
 	id, err := c.Images.Create(c.r.Context(), c.who, image)
@@ -248,11 +240,28 @@ func createImage(c *call, f *openstack.Fields) error {
 		_ = c.Images.Delete(c.r.Context(), c.who, id)
 		return err
 	}
+	return c.imageAccepted(id)
+}
+
+func (c *call) imageAccepted(id string) error {
 	c.w.Header().Set("Location", c.PublicURL(c.r)+"/images/"+id)
 	if c.at(45) {
 		return c.json(http.StatusAccepted, document{"image_id": id})
 	}
 	return c.empty(http.StatusAccepted)
+}
+
+func snapshotProperties(c *call, s model.Server, metadata map[string]string) map[string]string {
+	properties := map[string]string{"base_image_ref": s.Image.ID, "image_type": "snapshot", "instance_uuid": s.ID, "user_id": c.who.UserID, "image_location": "snapshot"}
+	for k, v := range s.Image.Properties {
+		if strings.HasPrefix(k, "hw_") || strings.HasPrefix(k, "os_") || k == "architecture" {
+			properties[k] = v
+		}
+	}
+	for k, v := range metadata {
+		properties[k] = v
+	}
+	return properties
 }
 
 // beginSnapshot starts the copy into an image.

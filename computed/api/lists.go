@@ -31,13 +31,6 @@ func parsePage(query url.Values) (page, error) {
 	return p, nil
 }
 
-func shorten(s string) string {
-	if len(s) > 80 {
-		s = s[:80] + "..."
-	}
-	return strings.ToValidUTF8(s, "?")
-}
-
 // cut takes the page behind the marker; an unknown marker is errs.Invalid.
 func cut[T any](p page, rows []T, id func(T) string) (part []T, more bool, err error) {
 	if p.marker != "" {
@@ -94,23 +87,6 @@ func parseSorting(query url.Values, known []string, standard ...sorting) ([]sort
 		all = append(all, sorting{k, dir == "desc"})
 	}
 	return all, nil
-}
-
-// isTrue reads a boolean as oslo's strutils does.
-func isTrue(s string) bool {
-	switch strings.ToLower(strings.TrimSpace(s)) {
-	case "1", "t", "true", "on", "y", "yes":
-		return true
-	}
-	return false
-}
-
-func isFalse(s string) bool {
-	switch strings.ToLower(strings.TrimSpace(s)) {
-	case "0", "f", "false", "off", "n", "no", "":
-		return true
-	}
-	return false
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }

@@ -111,7 +111,7 @@ func (c *call) lookUpImage(o *order) error {
 	if image.Properties["img_config_drive"] == "mandatory" {
 		o.server.ConfigDrive = true
 	}
-	return nil
+	return takeMappings(o, image)
 }
 
 func checkImage(image neighbour.Image) error {

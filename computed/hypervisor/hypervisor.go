@@ -111,6 +111,8 @@ type Driver interface {
 	AttachDisk(ctx context.Context, id string, d Disk) error
 	// DetachDisk takes the disk with a serial away, and waits until the guest has let go. Not there is no error.
 	DetachDisk(ctx context.Context, id, serial string) error
+	// GrowDisk tells the guest that the disk with a serial has more bytes now. Not running is no error.
+	GrowDisk(ctx context.Context, id, serial string, bytes int64) error
 	AttachNIC(ctx context.Context, id string, n NIC) error
 	DetachNIC(ctx context.Context, id, mac string) error
 	// CopyDisk writes what the disk holds at one moment into a new qcow2 file, whether the guest runs or not.

@@ -93,7 +93,8 @@ type Disk struct {
 	Device              string `json:"device,omitempty"` // vda, vdb, ...
 	Tag                 string `json:"tag,omitempty"`
 	AttachmentID        string `json:"attachment_id,omitempty"`
-	State               string `json:"state"` // an Attach... constant
+	State               string `json:"state"`           // an Attach... constant
+	Grown               bool   `json:"grown,omitempty"` // the volume is larger now: the guest is to be told
 	RequestID           string `json:"request_id,omitempty"`
 }
 

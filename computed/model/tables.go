@@ -55,6 +55,11 @@ func Optional[T any](row T, err error) (T, bool, error) {
 	return row, err == nil, err
 }
 
+// FromVolume tells whether the server boots from a volume.
+func (s *Server) FromVolume() bool {
+	return slices.ContainsFunc(s.Disks, func(d Disk) bool { return d.Boot && !d.Local })
+}
+
 // Disk finds a disk of the server by its row's id.
 func (s *Server) Disk(id string) *Disk {
 	for i := range s.Disks {
@@ -73,6 +78,21 @@ func (s *Server) Volume(volumeID string) *Disk {
 		}
 	}
 	return nil
+}
+
+// GrowVolume notes that a volume of a server is larger now; the server's host tells the guest. A server that is gone, or gave the volume back, is no error.
+func GrowVolume(w state.Writer, serverID, volumeID string, gib int) (noted bool, err error) {
+	s, there, err := Optional(Servers.Get(w, serverID))
+	if err != nil || !there {
+		return false, err
+	}
+	s.Disks = slices.Clone(s.Disks)
+	d := s.Volume(volumeID)
+	if d == nil {
+		return false, nil
+	}
+	d.GiB, d.Grown = gib, true
+	return true, Servers.Put(w, s.ID, s)
 }
 
 // Port finds the interface with a port.

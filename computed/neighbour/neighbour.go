@@ -190,6 +190,10 @@ type Volumes interface {
 	CreateVolume(ctx context.Context, who *authn.Identity, req VolumeRequest) (Volume, error)
 	// Snapshot finds one that the caller may see: errs.NotFound otherwise.
 	Snapshot(ctx context.Context, who *authn.Identity, id string) (VolumeSnapshot, error)
+	// CreateSnapshot makes a snapshot of a volume, also of one in use. It may still be under way when this returns.
+	CreateSnapshot(ctx context.Context, who *authn.Identity, volumeID, name, description string) (id string, err error)
+	// DeleteSnapshot removes one. Not there is no error.
+	DeleteSnapshot(ctx context.Context, who *authn.Identity, id string) error
 	// DeleteVolume removes a volume. Not there is no error; errs.Conflict when it must stay, for it has snapshots or is attached elsewhere.
 	DeleteVolume(ctx context.Context, who *authn.Identity, id string) error
 	// Reserve makes an attachment that is not connected yet: errs.Conflict when the volume is not free. For the same volume and server it is the same attachment.

@@ -53,6 +53,8 @@ type Config struct {
 	Targets Targets
 	Images  images.Service
 	Convert Converter
+	// Grown tells a server that a volume that it has is larger now; the server may be gone. nil: nobody is told.
+	Grown func(ctx context.Context, serverID, volumeID string, gib int64) error
 }
 
 // Agent works on one peer. Run it once.

@@ -154,6 +154,9 @@ func (a *Agent) grow(ctx context.Context, v model.Volume) outcome {
 	if o.failed == nil {
 		o.failed = a.Targets.Resize(v.ID)
 	}
+	if o.failed == nil {
+		o.failed = a.tellServers(ctx, v)
+	}
 	o.apply = func(v *model.Volume) {
 		if o.failed != nil {
 			v.Status = model.ErrorExtending
@@ -162,6 +165,27 @@ func (a *Agent) grow(ctx context.Context, v model.Volume) outcome {
 		v.Status, v.GiB, v.GrowTo, v.Before = v.Before, v.GrowTo, 0, ""
 	}
 	return o
+}
+
+// tellServers lets the servers that have a volume know that it grew, before the volume says so: a peer that is killed in between does it again.
+func (a *Agent) tellServers(ctx context.Context, v model.Volume) error {
+	if a.Grown == nil {
+		return nil
+	}
+	var all []model.Attachment
+	err := a.Store.View(ctx, func(r state.Reader) (err error) {
+		all, err = model.AttachmentsOf(r, v.ID)
+		return err
+	})
+	for _, at := range all {
+		if err == nil && at.InstanceID != "" {
+			err = a.Grown(ctx, at.InstanceID, v.ID, v.GrowTo)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: tell the server of volume %s: %w", errLater, v.ID, err)
+	}
+	return nil
 }
 
 func (a *Agent) revert(ctx context.Context, v model.Volume) outcome {

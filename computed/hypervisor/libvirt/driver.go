@@ -278,6 +278,25 @@ func (d *Driver) DetachDisk(ctx context.Context, id, serial string) error {
 	return d.dropSecret(ctx, serial)
 }
 
+// GrowDisk has QEMU look at the size of a disk again.
+func (d *Driver) GrowDisk(ctx context.Context, id, serial string, bytes int64) error {
+	doc, err := d.xml(ctx, id, 0)
+	if err != nil {
+		return err
+	}
+	device := doc.device(serial)
+	if device == "" {
+		return errs.New(errs.NotFound, "guest %s has no disk %s", id, serial)
+	}
+	return d.on(ctx, "grow a disk of", id, callTimeout, func(l *lv.Libvirt, dom lv.Domain) error {
+		seen, err := look(l, dom)
+		if err != nil || seen.Power != lifecycle.Running && seen.Power != lifecycle.PowerPaused {
+			return err
+		}
+		return l.DomainBlockResize(dom, device, uint64(bytes), lv.DomainBlockResizeBytes)
+	})
+}
+
 // AttachNIC plugs an interface.
 func (d *Driver) AttachNIC(ctx context.Context, id string, n hypervisor.NIC) error {
 	doc, err := d.xml(ctx, id, 0)

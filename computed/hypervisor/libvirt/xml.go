@@ -216,6 +216,16 @@ func (d *domainDoc) disk(serial string) string {
 	return ""
 }
 
+// device is where the disk with a serial is: vdb.
+func (d *domainDoc) device(serial string) string {
+	for _, e := range d.Disks {
+		if serial != "" && e.Serial == serial {
+			return e.Target.Dev
+		}
+	}
+	return ""
+}
+
 func (d *domainDoc) nic(mac string) string {
 	for _, e := range d.NICs {
 		if strings.EqualFold(e.MAC.Address, mac) {

@@ -234,6 +234,18 @@ func (d *Driver) DetachDisk(ctx context.Context, id, serial string) error {
 	})
 }
 
+// GrowDisk has nobody to tell.
+func (d *Driver) GrowDisk(ctx context.Context, id, serial string, _ int64) error {
+	return d.change(ctx, "grow disk", id, func(g *guest) error {
+		for _, have := range g.Disks {
+			if have.Serial == serial {
+				return nil
+			}
+		}
+		return errs.New(errs.NotFound, "guest %s has no disk %s", id, serial)
+	})
+}
+
 // AttachNIC adds an interface.
 func (d *Driver) AttachNIC(ctx context.Context, id string, n hypervisor.NIC) error {
 	return d.change(ctx, "attach nic", id, func(g *guest) error {

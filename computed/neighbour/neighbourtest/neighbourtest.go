@@ -570,6 +570,25 @@ func (v volumes) RollDetaching(_ context.Context, _ *authn.Identity, volumeID st
 	return nil
 }
 
+func (v volumes) CreateSnapshot(_ context.Context, _ *authn.Identity, volumeID, _, _ string) (string, error) {
+	vol, err := find(v.w, v.w.volumes, "Volume", volumeID)
+	if err != nil {
+		return "", err
+	}
+	v.w.mu.Lock()
+	defer v.w.mu.Unlock()
+	s := neighbour.VolumeSnapshot{ID: model.NewUUID(), Status: "available", GiB: vol.GiB, Volume: vol}
+	v.w.snapshots[s.ID] = s
+	return s.ID, nil
+}
+
+func (v volumes) DeleteSnapshot(_ context.Context, _ *authn.Identity, id string) error {
+	v.w.mu.Lock()
+	defer v.w.mu.Unlock()
+	delete(v.w.snapshots, id)
+	return nil
+}
+
 func (v volumes) Snapshot(_ context.Context, _ *authn.Identity, id string) (neighbour.VolumeSnapshot, error) {
 	s, err := find(v.w, v.w.snapshots, "Snapshot", id)
 	return s, err
