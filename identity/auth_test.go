@@ -84,7 +84,7 @@ func TestAuthenticate_Refused(t *testing.T) {
 		{"name without a domain", `{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"a","password":"b"}}}}}`, 400},
 		{"two scopes", passwordBody("admin", adminPassword, `{"domain":{"id":"default"},"system":{"all":true}}`), 400},
 		{"empty scope", passwordBody("admin", adminPassword, `{}`), 400},
-		{"trust", passwordBody("admin", adminPassword, `{"OS-TRUST:trust":{"id":"x"}}`), 400},
+		{"trust", passwordBody("admin", adminPassword, `{"OS-TRUST:trust":{"id":"x"}}`), 401},
 		{"deep", strings.Repeat(`{"auth":`, 1000) + "1" + strings.Repeat("}", 1000), 400},
 		{"not UTF-8", "{\"auth\":\"\xff\"}", 400},
 		{"huge", `{"auth":"` + strings.Repeat("x", 2<<20) + `"}`, 413},

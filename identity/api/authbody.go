@@ -49,7 +49,7 @@ type scopeBody struct {
 	System   *struct {
 		All bool `json:"all"`
 	} `json:"system"`
-	Trust *json.RawMessage `json:"OS-TRUST:trust"`
+	Trust *reference `json:"OS-TRUST:trust"`
 }
 
 // wantedScope is a scope as it was asked for, before anything was looked up.
@@ -59,6 +59,7 @@ type wantedScope struct {
 	system   bool
 	project  *reference
 	domain   *reference
+	trust    string // its id
 }
 
 // decodeStrict reads JSON into a struct and says in the client's words which field has the wrong type.
@@ -120,11 +121,16 @@ func parseScope(raw json.RawMessage) (wantedScope, error) {
 	}
 	switch {
 	case given == 0:
-		return wantedScope{}, errs.New(errs.Invalid, "Invalid input for field 'scope': it needs one of project, domain, system, unscoped")
+		return wantedScope{}, errs.New(errs.Invalid, "Invalid input for field 'scope': it needs one of project, domain, system, unscoped, OS-TRUST:trust")
 	case given > 1:
 		return wantedScope{}, errs.New(errs.Invalid, "Invalid input for field 'scope': it holds more than one of project, domain, system, unscoped")
+	case body.Trust != nil && body.Trust.ID == "":
+		return wantedScope{}, errs.New(errs.Invalid, "Invalid input for field 'scope': OS-TRUST:trust needs an id")
 	case body.Trust != nil:
-		return wantedScope{}, errs.New(errs.Invalid, "Invalid input for field 'scope': trusts are not supported")
+		if err := body.Trust.check("OS-TRUST:trust", false); err != nil {
+			return wantedScope{}, err
+		}
+		return wantedScope{given: true, trust: body.Trust.ID}, nil
 	case body.System != nil && !body.System.All:
 		return wantedScope{}, errs.New(errs.Invalid, `Invalid input for field 'scope': "system" must be {"all": true}`)
 	case body.Project != nil:

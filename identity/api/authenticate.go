@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"henge/cluster/state"
 	"henge/identity/model"
@@ -125,11 +126,17 @@ func (c *call) proveToken(body *authBody) (token.Request, error) {
 	if err != nil {
 		return token.Request{}, err
 	}
+	if session.Claims.TrustID != "" {
+		return token.Request{}, errs.New(errs.Denied, "A token of a trust makes no other tokens.")
+	}
 	return token.Request{UserID: session.UserID, Methods: token.Token, Parent: session}, nil
 }
 
 // issue finds the scope and makes the token. Application credentials are for one project, whatever was asked for.
 func (c *call) issue(req token.Request, want wantedScope) (string, *token.Session, error) {
+	if want.trust != "" {
+		return c.issueTrusted(req, want.trust)
+	}
 	err := c.view(func(r state.Reader) error {
 		user, err := model.Users.Get(r, req.UserID)
 		if err != nil {
@@ -161,6 +168,57 @@ func (c *call) issue(req token.Request, want wantedScope) (string, *token.Sessio
 		return "", nil, err
 	}
 	return c.Sessions.Issue(c.r.Context(), req)
+}
+
+// issueTrusted makes a token by a trust, for its trustee alone, and counts it.
+func (c *call) issueTrusted(req token.Request, trustID string) (string, *token.Session, error) {
+	if req.ApplicationCredentialID != "" || req.Parent != nil && (req.Parent.Claims.ApplicationCredentialID != "" || req.Parent.Claims.Methods&token.EC2Credential != 0) {
+		return "", nil, errs.New(errs.Unauthenticated, "an application credential or an access key is for its project alone")
+	}
+	var trust model.Trust
+	err := c.view(func(r state.Reader) (err error) {
+		if trust, err = model.Trusts.Get(r, trustID); err != nil {
+			return err
+		}
+		return usable(trust, req.UserID, c.Clock.Now())
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	req.Trust, req.Scope = &trust, model.Target{Kind: model.TargetProject, ID: trust.ProjectID}
+	issued, session, err := c.Sessions.Issue(c.r.Context(), req)
+	if err != nil || trust.UsesLeft == nil {
+		return issued, session, err
+	}
+	err = c.update(func(w state.Writer) error {
+		now, err := model.Trusts.Get(w, trustID)
+		if err != nil {
+			return err
+		}
+		if err := usable(now, req.UserID, c.Clock.Now()); err != nil {
+			return err
+		}
+		left := *now.UsesLeft - 1
+		now.UsesLeft = &left
+		return model.Trusts.Put(w, trustID, now)
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	return issued, session, nil
+}
+
+// usable tells whether a user may have a token by a trust now.
+func usable(trust model.Trust, userID string, now time.Time) error {
+	switch {
+	case trust.TrusteeID != userID:
+		return errs.New(errs.Denied, "User is not a trustee.")
+	case trust.Expired(now):
+		return errs.New(errs.Unauthenticated, "trust %s has expired", trust.ID)
+	case trust.UsesLeft != nil && *trust.UsesLeft < 1:
+		return errs.New(errs.Denied, "No remaining uses for trust: %s", trust.ID)
+	}
+	return nil
 }
 
 // keepsScope: an access key is for one project, and so is a token made from it.

@@ -66,6 +66,14 @@ func (c *call) tokenDocument(s *token.Session, catalog bool) (map[string]any, er
 			}
 			body["application_credential"] = map[string]any{"id": id, "name": credential.Name, "restricted": !credential.Unrestricted}
 		}
+		if id := s.Claims.TrustID; id != "" {
+			trust, err := model.Trusts.Get(r, id)
+			if err != nil {
+				return err
+			}
+			body["OS-TRUST:trust"] = map[string]any{"id": id, "impersonation": trust.Impersonation,
+				"trustor_user": map[string]any{"id": trust.TrustorID}, "trustee_user": map[string]any{"id": trust.TrusteeID}}
+		}
 		if !catalog {
 			return nil
 		}

@@ -4,7 +4,7 @@ import (
 	"henge/cluster/state"
 )
 
-// DeleteUser removes a user with all that is his: grants, memberships, credentials.
+// DeleteUser removes a user with all that is his: grants, memberships, credentials, trusts that he gave or was given.
 func DeleteUser(w state.Writer, id string) error {
 	if err := Users.Delete(w, id); err != nil {
 		return err
@@ -17,6 +17,11 @@ func DeleteUser(w state.Writer, id string) error {
 	}
 	if err := deleteWhere(w, ApplicationCredentials, "user", id, func(a ApplicationCredential) string { return a.ID }); err != nil {
 		return err
+	}
+	for _, index := range []string{"trustor", "trustee"} {
+		if err := deleteWhere(w, Trusts, index, id, func(t Trust) string { return t.ID }); err != nil {
+			return err
+		}
 	}
 	return deleteWhere(w, Credentials, "user", id, func(c Credential) string { return c.ID })
 }
@@ -42,6 +47,9 @@ func DeleteProject(w state.Writer, id string) error {
 		return err
 	}
 	if err := deleteWhere(w, ApplicationCredentials, "project", id, func(a ApplicationCredential) string { return a.ID }); err != nil {
+		return err
+	}
+	if err := deleteWhere(w, Trusts, "project", id, func(t Trust) string { return t.ID }); err != nil {
 		return err
 	}
 	if err := deleteWhere(w, Credentials, "project", id, func(c Credential) string { return c.ID }); err != nil {

@@ -180,6 +180,29 @@ type ApplicationCredential struct {
 	Unrestricted bool      `json:"unrestricted,omitempty"`
 }
 
+// Trust lets one user, the trustee, act on a project with some of the roles that another one, the trustor, has there.
+type Trust struct {
+	ID            string    `json:"id"`
+	TrustorID     string    `json:"trustor_id"`
+	TrusteeID     string    `json:"trustee_id"`
+	ProjectID     string    `json:"project_id"`
+	RoleIDs       []string  `json:"role_ids"`
+	Impersonation bool      `json:"impersonation,omitempty"` // its tokens name the trustor as their user
+	Expires       time.Time `json:"expires,omitzero"`
+	UsesLeft      *int      `json:"uses_left,omitempty"` // how many tokens may still be made; nil: any number
+}
+
+// Actor is the user that the trust's tokens name.
+func (t Trust) Actor() string {
+	if t.Impersonation {
+		return t.TrustorID
+	}
+	return t.TrusteeID
+}
+
+// Expired tells whether the trust's time is over.
+func (t Trust) Expired(now time.Time) bool { return !t.Expires.IsZero() && !now.Before(t.Expires) }
+
 // Revocation ends a token before its time. It is kept until the token would have expired anyway.
 type Revocation struct {
 	AuditID string    `json:"audit_id"`

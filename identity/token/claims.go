@@ -23,6 +23,7 @@ type Claims struct {
 	Issued, Expires         time.Time // microseconds are kept
 	Epoch                   uint64    // see model.User.Epoch
 	ApplicationCredentialID string
+	TrustID                 string // the trust that gives the scope
 }
 
 // AuditIDs is the list that the API shows.
@@ -101,7 +102,11 @@ func (c Claims) marshal() ([]byte, error) {
 	}
 	buf = binary.AppendVarint(buf, c.Issued.UnixMicro())
 	buf = binary.AppendVarint(buf, c.Expires.Sub(c.Issued).Microseconds())
-	return binary.AppendUvarint(buf, c.Epoch), nil
+	buf = binary.AppendUvarint(buf, c.Epoch)
+	if c.TrustID == "" {
+		return buf, nil // tokens without a trust are as they were before there were trusts
+	}
+	return appendID(buf, c.TrustID)
 }
 
 func appendID(buf []byte, id string) ([]byte, error) {
@@ -199,6 +204,9 @@ func unmarshal(raw []byte) (Claims, error) {
 	c.Issued = time.UnixMicro(d.varint()).UTC()
 	c.Expires = c.Issued.Add(time.Duration(d.varint()) * time.Microsecond)
 	c.Epoch = d.uvarint()
+	if len(d.buf) > 0 {
+		c.TrustID = d.id()
+	}
 	if d.err == nil && len(d.buf) != 0 {
 		d.err = fmt.Errorf("%d bytes after the end of a token", len(d.buf))
 	}

@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,6 +90,8 @@ type Request struct {
 	Scope                   model.Target // zero: unscoped
 	Methods                 Methods
 	ApplicationCredentialID string
+	// Trust gives the scope, and the user that the token names; UserID is the trustee, who has proved it.
+	Trust *model.Trust
 	// UserEpoch is the user's epoch when the proof was checked: if it has changed since, there is no token.
 	UserEpoch uint64
 	// Parent is the token that this one is made from, or nil. The new one expires with it.
@@ -105,6 +108,9 @@ func (s *Sessions) Issue(ctx context.Context, req Request) (string, *Session, er
 		claims.Expires, claims.Methods = parent.Expires, claims.Methods|parent.Methods
 		claims.ParentAuditID = parent.AuditIDs()[len(parent.AuditIDs())-1]
 		claims.ApplicationCredentialID = parent.ApplicationCredentialID
+	}
+	if req.Trust != nil {
+		claims.TrustID, claims.UserID = req.Trust.ID, req.Trust.Actor()
 	}
 	var session *Session
 	err := s.store.View(ctx, func(r state.Reader) (err error) {
@@ -130,8 +136,15 @@ func (s *Sessions) Issue(ctx context.Context, req Request) (string, *Session, er
 	return token, session, err
 }
 
-// expiry is when a token ends: its application credential may end sooner.
+// expiry is when a token ends: its application credential or its trust may end sooner.
 func expiry(r state.Reader, c Claims) (time.Time, error) {
+	if c.TrustID != "" {
+		trust, found, err := model.Optional(model.Trusts.Get(r, c.TrustID))
+		if found && !trust.Expires.IsZero() && trust.Expires.Before(c.Expires) {
+			return trust.Expires, nil
+		}
+		return c.Expires, err
+	}
 	if c.ApplicationCredentialID == "" {
 		return c.Expires, nil
 	}
@@ -208,30 +221,23 @@ func (v *resolver) resolve(c Claims) (*Session, error) {
 	if _, revoked := v.r.Get(model.Revocations.Prefix() + c.AuditID); revoked {
 		return nil, errs.New(errs.Unauthenticated, "token %s was revoked", c.AuditID)
 	}
-	user, err := model.Users.Get(v.r, c.UserID)
+	user, domain, err := v.user(c.UserID)
 	if err != nil {
 		return nil, err
 	}
-	if !user.Enabled {
-		return nil, errs.New(errs.Unauthenticated, "user %s is disabled", user.ID)
-	}
-	domain, err := v.domain(user.DomainID)
-	if err != nil {
-		return nil, err
-	}
-	v.epoch += user.Epoch
 	s := &Session{Claims: c, Identity: authn.Identity{UserID: user.ID, UserName: user.Name, UserDomainID: domain.ID, UserDomainName: domain.Name,
 		Methods: c.Methods.Names(), AuditID: c.AuditID, Issued: c.Issued, Expires: c.Expires}}
 	if err := v.scope(s, c.Scope); err != nil {
 		return nil, err
 	}
-	s.Claims.Epoch = v.epoch
 	if c.Scope.Kind == "" {
+		s.Claims.Epoch = v.epoch
 		return s, nil
 	}
 	if s.Roles, err = v.roles(c); err != nil {
 		return nil, err
 	}
+	s.Claims.Epoch = v.epoch // with those of a trust's other user
 	if len(s.Roles) == 0 {
 		return nil, errs.New(errs.Unauthenticated, "user %s has no role on %s %s", user.ID, c.Scope.Kind, c.Scope.ID)
 	}
@@ -239,6 +245,20 @@ func (v *resolver) resolve(c Claims) (*Session, error) {
 		s.Identity.Roles = append(s.Identity.Roles, strings.ToLower(role.Name))
 	}
 	return s, nil
+}
+
+// user is one that may act, with his domain.
+func (v *resolver) user(id string) (model.User, model.Domain, error) {
+	user, err := model.Users.Get(v.r, id)
+	if err != nil {
+		return user, model.Domain{}, err
+	}
+	if !user.Enabled {
+		return user, model.Domain{}, errs.New(errs.Unauthenticated, "user %s is disabled", user.ID)
+	}
+	domain, err := v.domain(user.DomainID)
+	v.epoch += user.Epoch
+	return user, domain, err
 }
 
 func (v *resolver) domain(id string) (model.Domain, error) {
@@ -280,6 +300,9 @@ func (v *resolver) scope(s *Session, scope model.Target) error {
 
 // roles are those that the user holds now; an application credential has at most those it was made with.
 func (v *resolver) roles(c Claims) ([]model.Role, error) {
+	if c.TrustID != "" {
+		return v.trusted(c)
+	}
 	roles, err := model.RolesOn(v.r, c.UserID, c.Scope)
 	if err != nil || c.ApplicationCredentialID == "" {
 		return roles, err
@@ -295,6 +318,34 @@ func (v *resolver) roles(c Claims) ([]model.Role, error) {
 		return nil, errs.New(errs.Unauthenticated, "application credential %s has expired", credential.ID)
 	}
 	return intersect(v.r, roles, credential.RoleIDs)
+}
+
+// trusted are the roles that a trust gives: its trustor must still have every one of them, and both users must be good.
+func (v *resolver) trusted(c Claims) ([]model.Role, error) {
+	trust, err := model.Trusts.Get(v.r, c.TrustID)
+	if err != nil {
+		return nil, err
+	}
+	if c.UserID != trust.Actor() || c.Scope != (model.Target{Kind: model.TargetProject, ID: trust.ProjectID}) || trust.Expired(c.Issued) {
+		return nil, errs.New(errs.Unauthenticated, "trust %s is not for this", trust.ID)
+	}
+	other := trust.TrustorID
+	if other == c.UserID {
+		other = trust.TrusteeID
+	}
+	if _, _, err := v.user(other); err != nil {
+		return nil, err
+	}
+	held, err := model.RolesOn(v.r, trust.TrustorID, c.Scope)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range trust.RoleIDs {
+		if !slices.ContainsFunc(held, func(r model.Role) bool { return r.ID == id }) {
+			return nil, errs.New(errs.Unauthenticated, "the trustor of %s no longer has the role %s", trust.ID, id)
+		}
+	}
+	return intersect(v.r, held, trust.RoleIDs)
 }
 
 func intersect(r state.Reader, held []model.Role, ids []string) ([]model.Role, error) {

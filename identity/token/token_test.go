@@ -63,7 +63,7 @@ func TestClaims_RoundTrip(t *testing.T) {
 			Scope:   model.Target{Kind: rapid.SampledFrom(scopeKinds[:]).Draw(r, "kind"), ID: id.Draw(r, "scope")},
 			Methods: Methods(rapid.IntRange(0, 15).Draw(r, "methods")), AuditID: NewAuditID(), Issued: issued,
 			Expires: issued.Add(time.Duration(rapid.Int64Range(0, 1<<40).Draw(r, "lifetime")) * time.Microsecond),
-			Epoch:   rapid.Uint64().Draw(r, "epoch"), ApplicationCredentialID: id.Draw(r, "credential"),
+			Epoch:   rapid.Uint64().Draw(r, "epoch"), ApplicationCredentialID: id.Draw(r, "credential"), TrustID: id.Draw(r, "trust"),
 		}
 		if rapid.Bool().Draw(r, "child") {
 			c.ParentAuditID = NewAuditID()
