@@ -57,7 +57,7 @@ type Service struct {
 // New makes the service. The API serves at once; Run works on the guests.
 func New(cfg Config) (*Service, error) {
 	s := &Service{cfg: cfg}
-	s.metadata = metadata.New(metadata.Config{Store: cfg.Store, Logger: cfg.Logger})
+	s.metadata = metadata.New(metadata.Config{Store: cfg.Store, Logger: cfg.Logger, Floating: s.floating})
 	s.api = api.New(api.Config{Store: cfg.Store, Tokens: cfg.Tokens, Clock: cfg.Clock, Logger: cfg.Logger, Images: cfg.Images, Networks: cfg.Networks, Volumes: cfg.Volumes,
 		Scheduler: cfg.Scheduler, Alive: cfg.Alive, Peer: s})
 	if cfg.Driver == nil {
@@ -71,6 +71,17 @@ func New(cfg Config) (*Service, error) {
 		Networks: cfg.Networks, Volumes: cfg.Volumes, Scheduler: cfg.Scheduler, Space: s.space, Metadata: s.metadata.Files})
 	s.console = console.New(console.Config{Store: cfg.Store, Clock: cfg.Clock, Logger: cfg.Logger, Socket: s.agent.VNCSocket})
 	return s, nil
+}
+
+// floating is a floating IP of one of the ports.
+func (s *Service) floating(ctx context.Context, portIDs []string) (string, error) {
+	ports, err := s.cfg.Networks.Ports(ctx, portIDs)
+	for _, id := range portIDs {
+		if f := ports[id].FloatingIPs; len(f) > 0 {
+			return f[0].IP, err
+		}
+	}
+	return "", err
 }
 
 // space is that of the file system under the guests' files.

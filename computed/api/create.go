@@ -137,8 +137,8 @@ func (c *call) parseBasics(f *openstack.Fields, o *order) {
 	}
 	f.Text("accessIPv4", &s.AccessIPv4, openstack.Text{Nullable: true})
 	f.Text("accessIPv6", &s.AccessIPv6, openstack.Text{Nullable: true})
-	checkIP(f, "accessIPv4", s.AccessIPv4, true)
-	checkIP(f, "accessIPv6", s.AccessIPv6, false)
+	checkIP(f, "accessIPv4", &s.AccessIPv4, true)
+	checkIP(f, "accessIPv6", &s.AccessIPv6, false)
 	takeMetadata(f, "metadata", &s.Metadata)
 	takeInt(f, "min_count", &o.least, 1, intMax)
 	hasMost := f.Has("max_count")
@@ -179,13 +179,17 @@ func takeRef(f *openstack.Fields, name string, id *string) {
 	*id = (*id)[strings.LastIndexByte(*id, '/')+1:]
 }
 
-func checkIP(f *openstack.Fields, name, text string, four bool) {
-	if text == "" {
+// checkIP writes an address in its canonical form.
+func checkIP(f *openstack.Fields, name string, text *string, four bool) {
+	if *text == "" {
 		return
 	}
-	if ip, err := netip.ParseAddr(text); err != nil || ip.Is4() != four {
-		f.Fail(name, "'%s' is not an address of this kind", shorten(text))
+	ip, err := netip.ParseAddr(*text)
+	if err != nil || ip.Is4() != four {
+		f.Fail(name, "'%s' is not an address of this kind", shorten(*text))
+		return
 	}
+	*text = ip.String()
 }
 
 // parseExtras takes what came with later microversions.

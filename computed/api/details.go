@@ -276,19 +276,24 @@ func deleteTag(c *call) error {
 	return c.empty(http.StatusNoContent)
 }
 
-// showPassword is "": no guest of ours posts one.
+// showPassword is what the guest left at its metadata service.
 func showPassword(c *call) error {
-	if _, err := c.server(); err != nil {
+	s, err := c.server()
+	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, document{"password": ""})
+	return c.json(http.StatusOK, document{"password": s.GuestPassword})
 }
 
 func clearPassword(c *call) error {
 	if err := c.member(); err != nil {
 		return err
 	}
-	if _, err := c.server(); err != nil {
+	_, err := c.changeServer(func(_ state.Writer, s *model.Server) error {
+		s.GuestPassword = ""
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	return c.empty(http.StatusNoContent)

@@ -334,10 +334,10 @@ func updateServer(c *call) error {
 	f.Text("OS-DCF:diskConfig", &disk, openstack.Text{OneOf: []string{"AUTO", "MANUAL"}})
 	f.None()
 	if four != nil {
-		checkIP(f, "accessIPv4", *four, true)
+		checkIP(f, "accessIPv4", four, true)
 	}
 	if six != nil {
-		checkIP(f, "accessIPv6", *six, false)
+		checkIP(f, "accessIPv6", six, false)
 	}
 	if err := f.Err(); err != nil {
 		return err

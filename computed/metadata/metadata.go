@@ -24,6 +24,8 @@ import (
 type Config struct {
 	Store  state.Store
 	Logger *slog.Logger
+	// Floating gives a floating IP of one of the ports; "" when none has one.
+	Floating func(ctx context.Context, portIDs []string) (string, error)
 }
 
 // Service answers guests. Safe for concurrent use.
@@ -43,6 +45,7 @@ type guest struct {
 	model.Server
 	userData []byte
 	zone     string
+	floating string
 }
 
 func (s *Service) guest(ctx context.Context, id string) (g guest, err error) {
@@ -61,6 +64,14 @@ func (s *Service) guest(ctx context.Context, id string) (g guest, err error) {
 		g.zone = h.Zone
 		return err
 	})
+	if err != nil {
+		return g, err
+	}
+	var ports []string
+	for _, n := range g.NICs {
+		ports = append(ports, n.PortID)
+	}
+	g.floating, err = s.Floating(ctx, ports)
 	return g, err
 }
 
@@ -226,7 +237,7 @@ func (g guest) ec2() map[string]any {
 		}
 	}
 	d := map[string]any{"ami-id": "ami-" + short(g.Image.ID), "ami-launch-index": g.LaunchIndex, "hostname": g.Hostname, "instance-action": "none",
-		"instance-id": "i-" + short(g.ID), "instance-type": g.Flavor.Name, "local-hostname": g.Hostname, "local-ipv4": local, "public-hostname": g.Hostname, "public-ipv4": "",
+		"instance-id": "i-" + short(g.ID), "instance-type": g.Flavor.Name, "local-hostname": g.Hostname, "local-ipv4": local, "public-hostname": g.Hostname, "public-ipv4": g.floating,
 		"reservation-id": g.ReservationID, "security-groups": strings.Join(slices.Concat(g.Groups), "\n"), "placement": map[string]any{"availability-zone": g.zone},
 		"block-device-mapping": map[string]any{"ami": "vda", "root": "/dev/vda"}}
 	if g.PublicKey != "" {

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -17,7 +18,7 @@ import (
 
 func service(t *testing.T) *Service {
 	t.Helper()
-	s := New(Config{Store: state.NewMemory(), Logger: slog.New(slog.DiscardHandler)})
+	s := New(Config{Store: state.NewMemory(), Logger: slog.New(slog.DiscardHandler), Floating: func(_ context.Context, ports []string) (string, error) { return "198.51.100." + ports[0][:1], nil }})
 	err := s.Store.Update(t.Context(), func(w state.Writer) error {
 		server := model.Server{ID: "s1", Name: "web", Hostname: "web", ProjectID: "p1", Created: time.Unix(0, 0), KeyName: "k", PublicKey: "ssh-ed25519 AAAA x", Metadata: map[string]string{"role": "www"},
 			Host: "h1", Flavor: model.Flavor{Name: "m1.nano"}, NICs: []model.NIC{{PortID: "01234567-89ab-cdef", MAC: "fa:16:3e:00:00:01", NetworkID: "n1", MTU: 1450, Tag: "front",
@@ -47,6 +48,7 @@ func TestTrees(t *testing.T) {
 		"/latest/meta-data/public-keys/0/openssh-key": "ssh-ed25519 AAAA x",
 		"/2009-04-04/meta-data/local-ipv4":            "10.0.0.5",
 		"/2009-04-04/meta-data/instance-type":         "m1.nano",
+		"/latest/meta-data/public-ipv4":               "198.51.100.0",
 		"/latest/meta-data/hostname":                  "web",
 		"/latest/user-data":                           "#!/bin/sh\n",
 		"/openstack/latest/user_data":                 "#!/bin/sh\n",
@@ -127,5 +129,27 @@ func TestHandler_WantsASignature(t *testing.T) {
 		if w.Code != want {
 			t.Errorf("signature %q: %d, want %d", signature, w.Code, want)
 		}
+	}
+}
+
+// A guest leaves its password once; another one is refused until the first is cleared, and one without bounds is refused at all.
+func TestPassword(t *testing.T) {
+	s := service(t)
+	post := func(path, body string) int {
+		w := httptest.NewRecorder()
+		s.ServeGuest(w, httptest.NewRequest("POST", path, strings.NewReader(body)), "port", "s1", "p1")
+		return w.Code
+	}
+	const path = "/openstack/2013-10-17/password"
+	for _, try := range []struct {
+		path, body string
+		status     int
+	}{{path, strings.Repeat("x", 1021), 400}, {path, "", 400}, {"/openstack/latest/meta_data.json", "x", 405}, {"/openstack/1999-01-01/password", "x", 405}, {path, "secret", 200}, {path, "other", 409}} {
+		if got := post(try.path, try.body); got != try.status {
+			t.Errorf("POST %s %.9q: %d, want %d", try.path, try.body, got, try.status)
+		}
+	}
+	if status, body := get(s, path); status != 200 || body != "secret" {
+		t.Errorf("%d %q", status, body)
 	}
 }

@@ -37,8 +37,10 @@ func netmask(cidr string) string {
 
 // ServeGuest answers a guest that the network service has recognised by its network and address.
 func (s *Service) ServeGuest(w http.ResponseWriter, r *http.Request, portID, deviceID, projectID string) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		http.Error(w, "metadata is read only", http.StatusMethodNotAllowed)
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	posts := r.Method == http.MethodPost && isPassword(parts)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && !posts {
+		http.Error(w, "metadata is read only, but for openstack/latest/password", http.StatusMethodNotAllowed)
 		return
 	}
 	g, err := s.guest(r.Context(), deviceID)
@@ -51,7 +53,11 @@ func (s *Service) ServeGuest(w http.ResponseWriter, r *http.Request, portID, dev
 		http.Error(w, "the metadata cannot be read now", http.StatusInternalServerError)
 		return
 	}
-	body, kind, ok := g.answer(strings.Split(strings.Trim(r.URL.Path, "/"), "/"))
+	if posts {
+		s.takePassword(w, r, g)
+		return
+	}
+	body, kind, ok := g.answer(parts)
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -100,7 +106,9 @@ func (g guest) openstack(parts []string) ([]byte, string, bool) {
 	case !slices.Contains(openstackDates, parts[0]):
 		return nil, "", false
 	case len(parts) == 1:
-		return lines(g.openstackFiles()), textType, true
+		return lines(append(g.openstackFiles(), passwordFile)), textType, true
+	case len(parts) == 2 && parts[1] == passwordFile:
+		return []byte(g.GuestPassword), textType, true
 	case len(parts) > 2:
 		return nil, "", false
 	}

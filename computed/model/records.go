@@ -156,6 +156,7 @@ type Server struct {
 	DiskConfig    string            `json:"disk_config,omitempty"`
 	Groups        []string          `json:"groups,omitempty"` // security groups for the ports that we make
 	AdminPassword string            `json:"admin_password,omitempty"`
+	GuestPassword string            `json:"guest_password,omitempty"` // that the guest left, encrypted for its owner
 
 	Host  string   `json:"host,omitempty"` // the peer that runs it; "" when none was found
 	Tried []string `json:"tried,omitempty"`
