@@ -11,10 +11,11 @@ TEST_PACKAGES += libiscsi-bin qemu-block-extra
 # Guests, bridges and rules of the network tests.
 TEST_PACKAGES += busybox iproute2 iptables ipset nftables iputils-ping
 TEST_PACKAGES += libvirt-daemon-system libvirt-clients iproute2 libarchive-tools openssl
+TEST_PACKAGES += tempest python3-stestr
 # What a peer needs to do all that it can: qemu-img makes volumes from images.
 RUN_PACKAGES := qemu-utils
 
-.PHONY: help build novnc run lint test unit e2e story bench bench-iscsi fuzz clean
+.PHONY: help build novnc run lint test unit e2e story tempest bench bench-iscsi fuzz clean
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -48,6 +49,11 @@ e2e: build ## the built binary with real clients and real faults
 story: build ## a guest from the image to SSH, with libvirt, in namespaces of its own (root)
 	@deploy/install-packages $(TEST_PACKAGES)
 	unshare --mount --net --propagation private e2e/story/compute.sh
+
+TESTS ?= smoke test_server_basic_ops test_minimum_basic test_network_basic_ops test_stamp_pattern test_volume_boot_pattern
+tempest: build ## Debian's tempest against a cloud in namespaces of its own (root; TESTS="REGEX..." for others)
+	@deploy/install-packages $(TEST_PACKAGES)
+	unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private e2e/tempest/cloud e2e/tempest/run $(TESTS)
 
 bench: build ## what each operation costs, for one peer and for four
 	go run ./e2e/bench -henge bin/henge
