@@ -15,7 +15,7 @@ TEST_PACKAGES += tempest python3-stestr
 # What a peer needs to do all that it can: qemu-img makes volumes from images.
 RUN_PACKAGES := qemu-utils
 
-.PHONY: help build novnc run lint test unit e2e story tempest bench bench-iscsi fuzz clean
+.PHONY: help build novnc run lint test unit e2e lab story tempest bench bench-iscsi fuzz clean
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -44,7 +44,13 @@ unit: ## unit tests under the race detector
 e2e: build ## the built binary with real clients and real faults
 	@deploy/install-packages $(TEST_PACKAGES)
 	cd e2e && npm install --silent --no-audit --no-fund
-	go test -timeout 30m -count=1 ./e2e/...
+	go test -timeout 30m -count=1 -p 1 ./e2e/...
+
+SEED ?= 1
+SECONDS_OF_LAB = $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS),40)
+lab: build ## break a cloud of peers in namespaces: kills, pauses, partitions, bad links, wrong clocks (root; SEED=1 SECONDS=40)
+	@deploy/install-packages iproute2 iptables
+	go run ./e2e/lab -henge bin/henge -seed $(SEED) -seconds $(SECONDS_OF_LAB)
 
 story: build ## a guest from the image to SSH, with libvirt, in namespaces of its own (root)
 	@deploy/install-packages $(TEST_PACKAGES)

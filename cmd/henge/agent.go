@@ -13,7 +13,7 @@ import (
 )
 
 func newAgentCommand() *cobra.Command {
-	var path, joinFile string
+	var path, joinFile, offsetFile string
 	var create, endWithStdin bool
 	cmd := &cobra.Command{
 		Use:   "agent --config FILE",
@@ -44,6 +44,11 @@ func newAgentCommand() *cobra.Command {
 					cancel()
 				}()
 			}
+			if offsetFile != "" {
+				if start.clock, err = wrongClock(ctx, offsetFile); err != nil {
+					return err
+				}
+			}
 			return agent(ctx, c, start)
 		},
 	}
@@ -52,6 +57,8 @@ func newAgentCommand() *cobra.Command {
 	f.BoolVar(&create, "create", false, "make a new cluster if this peer is in none")
 	f.StringVar(&joinFile, "join-file", "", "a file with the token to join a cluster with, if this peer is in none")
 	f.BoolVar(&endWithStdin, "end-with-stdin", false, "end when standard input is closed")
+	f.StringVar(&offsetFile, "clock-offset-file", "", "a file with how far this peer's clock is to be wrong")
+	_ = f.MarkHidden("clock-offset-file")
 	_ = f.MarkHidden("create")
 	_ = f.MarkHidden("join-file")
 	_ = f.MarkHidden("end-with-stdin")

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"henge/cluster/rings"
-	"henge/internal/clock"
 	"henge/proxy/core"
 	"henge/proxy/s3"
 	"henge/proxy/swift"
@@ -17,10 +16,10 @@ import (
 // objectHandler serves both dialects on one port.
 func (p *peer) objectHandler() http.Handler {
 	swiftAPI := swift.New(swift.Config{
-		Core: p.core, Tokens: p.identity.Tokens(), V1Auth: p.identity.V1Auth(), Clock: clock.System{}, Logger: p.logger, Version: version, Region: p.cfg.Ident.Region,
+		Core: p.core, Tokens: p.identity.Tokens(), V1Auth: p.identity.V1Auth(), Clock: p.clock, Logger: p.logger, Version: version, Region: p.cfg.Ident.Region,
 	})
 	s3API := s3.New(s3.Config{
-		Core: p.core, Keys: p.identity.Keys(), Clock: clock.System{}, Logger: p.logger, Region: p.cfg.Object.Region, Domains: p.cfg.Object.Domains,
+		Core: p.core, Keys: p.identity.Keys(), Clock: p.clock, Logger: p.logger, Region: p.cfg.Object.Region, Domains: p.cfg.Object.Domains,
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if swift.Matches(r) {

@@ -32,12 +32,14 @@ type peerStart struct {
 	create bool   // it makes one
 	token  string // it joins one
 	logger *slog.Logger
+	clock  clock.Clock // nil: the machine's
 }
 
 // peer is one running peer: everything wired together.
 type peer struct {
 	cfg     config
 	logger  *slog.Logger
+	clock   clock.Clock // for the object store, identity and the cluster
 	metrics *metrics.Registry
 	started time.Time
 
@@ -66,7 +68,10 @@ const readyWait = 15 * time.Second
 
 // startPeer brings a peer up: when it returns, every service of it listens.
 func startPeer(ctx context.Context, cfg config, start peerStart) (p *peer, err error) {
-	p = &peer{cfg: cfg, logger: start.logger, metrics: metrics.New(), started: time.Now(), failed: make(chan error, 1)}
+	if start.clock == nil {
+		start.clock = clock.System{}
+	}
+	p = &peer{cfg: cfg, logger: start.logger, clock: start.clock, metrics: metrics.New(), started: time.Now(), failed: make(chan error, 1)}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel
 	defer func() {
@@ -103,6 +108,7 @@ func startPeer(ctx context.Context, cfg config, start peerStart) (p *peer, err e
 // openNode makes, joins or reopens the cluster.
 func openNode(ctx context.Context, cfg config, start peerStart) (*cluster.Node, error) {
 	c := clusterConfig(cfg, start.logger)
+	c.Clock = start.clock
 	node, err := cluster.Open(c)
 	if !errs.Is(err, errs.NotFound) {
 		return node, err
@@ -135,12 +141,12 @@ func (p *peer) wire(life context.Context) (err error) {
 	p.run(life, "members", p.follow)
 	p.run(life, "announcements", p.announce)
 	if p.identity, err = identity.New(identity.Config{
-		Store: p.node.State(), Clock: clock.System{}, Logger: p.logger,
+		Store: p.node.State(), Clock: p.clock, Logger: p.logger,
 	}); err != nil {
 		return fmt.Errorf("start identity: %w", err)
 	}
 	p.run(life, "identity", p.identity.Run)
-	hybrid := clock.NewHybrid(clock.System{}, p.node.WriterNumber())
+	hybrid := clock.NewHybrid(p.clock, p.node.WriterNumber())
 	if p.core, err = core.New(core.Config{Rings: placed, Devices: p.devices, Clock: hybrid, Distance: p.distance, Logger: p.logger}); err != nil {
 		return fmt.Errorf("start the proxy: %w", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"iter"
 
 	"henge/cluster/rings"
-	"henge/internal/clock"
 	"henge/internal/metrics"
 	"henge/ring"
 	"henge/storaged/peerapi"
@@ -18,7 +17,7 @@ func (p *peer) startRepair(life context.Context, placed placement) error {
 		return err
 	}
 	p.repair = repair.New(repair.Config{
-		Locals: p.storage.Locals, Devices: p.devices, Rings: repairRings{placed}, Clock: clock.System{}, Logger: p.logger, Counters: newRepairCounters(p.metrics),
+		Locals: p.storage.Locals, Devices: p.devices, Rings: repairRings{placed}, Clock: p.clock, Logger: p.logger, Counters: newRepairCounters(p.metrics),
 		BytesPerSecond: unlessNone(p.cfg.Storage.RepairMiB) << 20, AuditBytesPerSecond: unlessNone(p.cfg.Storage.AuditMiB) << 20,
 	})
 	p.metrics.Gauges("henge_repair_missing", "Versions that a device lacked, or kept for others, at the end of the last pass of repair.", "device", func() map[string]float64 {

@@ -8,7 +8,6 @@ import (
 
 	"henge/cluster"
 	"henge/cluster/rings"
-	"henge/internal/clock"
 	"henge/internal/metrics"
 	"henge/internal/vfs"
 	"henge/ring"
@@ -39,10 +38,10 @@ func (p *peer) openStorage(ctx context.Context) error {
 	}
 	var err error
 	p.storage, err = server.New(server.Config{
-		Self: p.node.ID(), Devices: devices, Clock: clock.System{}, Log: p.logger, JudgeLater: true, Accounts: p.accountReplicas, Counters: newStorageCounters(p.metrics),
+		Self: p.node.ID(), Devices: devices, Clock: p.clock, Log: p.logger, JudgeLater: true, Accounts: p.accountReplicas, Counters: newStorageCounters(p.metrics),
 		Open: func(_, dir string) (engine.Engine, error) {
 			return engine.Open(ctx, engine.Config{
-				FS: vfs.OS{}, Dir: dir, Clock: clock.System{}, Logger: p.logger,
+				FS: vfs.OS{}, Dir: dir, Clock: p.clock, Logger: p.logger,
 				Reserve: engine.Reserve{Bytes: p.cfg.Storage.ReserveMiB << 20, Percent: p.cfg.Storage.ReservePercent},
 			})
 		},

@@ -52,3 +52,15 @@ func TestTimestamp_Forms(t *testing.T) {
 		t.Fatal("a negative timestamp was taken")
 	}
 }
+
+func TestShifted_MovesAtOnce(t *testing.T) {
+	wall := NewManual(time.Unix(1_700_000_000, 0))
+	c := NewShifted(wall)
+	if !c.Now().Equal(wall.Now()) {
+		t.Fatal("moved before anybody asked for it")
+	}
+	c.Set(-2 * time.Hour)
+	if got := wall.Now().Sub(c.Now()); got != 2*time.Hour {
+		t.Fatalf("it is behind by %v", got)
+	}
+}
