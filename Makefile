@@ -12,8 +12,9 @@ TEST_PACKAGES += libiscsi-bin qemu-block-extra
 TEST_PACKAGES += busybox iproute2 iptables ipset nftables iputils-ping
 TEST_PACKAGES += libvirt-daemon-system libvirt-clients iproute2 libarchive-tools openssl
 TEST_PACKAGES += tempest python3-stestr
-# What a peer needs to do all that it can: qemu-img makes volumes from images.
-RUN_PACKAGES := qemu-utils
+# What a peer needs to do all that it can: guests, their networks and volumes, and the image of the first guest.
+RUN_PACKAGES := qemu-system-x86 qemu-utils qemu-block-extra libvirt-daemon-system libvirt-clients iproute2 iptables ipset nftables node=nodejs npm=npm \
+	$(shell cat deploy/guest/tools)
 
 .PHONY: help build novnc run lint test unit e2e lab story tempest bench bench-iscsi fuzz clean
 help: ## this list
@@ -25,9 +26,16 @@ build: novnc ## bin/henge: static, reproducible, stamped with the version
 novnc: ## the modules of the VNC console, from npm
 	@deploy/novnc
 
-run: build ## start the cloud on this machine (ARGS="--peers 4" for four peers)
-	@deploy/install-packages $(RUN_PACKAGES)
-	bin/henge up --data-dir $(DATA) $(ARGS)
+run: ## start the cloud on this machine (ARGS="--peers 4" for four peers)
+	@deploy/install-packages $(RUN_PACKAGES) || echo "going on without them: the table below says what cannot be done"
+	@$(MAKE) --no-print-directory build
+	@deploy/libvirt || true
+	@$(MAKE) --no-print-directory bin/guest.qcow2 || echo "going on without an image for a first guest"
+	bin/henge up --data-dir $(DATA) $$(test -f bin/guest.qcow2 && echo --image bin/guest.qcow2) $(ARGS)
+
+bin/guest.qcow2: $(shell find deploy/guest -type f -not -name '*.go')
+	@mkdir -p bin
+	@deploy/guest/build $@
 
 lint: ## gofmt, go vet, staticcheck, and the rules of the house
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "gofmt would change: $$bad"; exit 1; }

@@ -39,6 +39,9 @@ zone = %d
 [wiring]
 networks = "off"
 
+[compute]
+virt_type = "off"
+
 [[device]]
 name = "d1"
 path = %q

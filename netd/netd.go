@@ -2,10 +2,8 @@ package netd
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"henge/cluster/state"
@@ -162,36 +160,4 @@ func (s *Service) place(ctx context.Context) error {
 		s.cfg.Logger.Info("routers have another peer now", "routers", moved)
 	}
 	return err
-}
-
-// PublicNetwork is the external network that a new cloud begins with.
-type PublicNetwork struct {
-	Name     string
-	Physical string
-	CIDR     netip.Prefix
-	Project  string // that it belongs to
-}
-
-// SeedPublic makes the external network with its subnet, unless its physical network is in use already. Repeating it changes nothing.
-func SeedPublic(ctx context.Context, store state.Store, c clock.Clock, p PublicNetwork) error {
-	make := core.New(core.Config{Clock: c})
-	err := store.Update(ctx, func(w state.Writer) error {
-		n := model.Network{AdminUp: true, External: true, IsDefault: true, PortSecurity: true, Type: model.Flat, PhysicalNetwork: p.Physical}
-		n.Name, n.ProjectID = p.Name, p.Project
-		if _, there, err := model.Optional(model.Segments.Get(w, model.SegmentID(n))); err != nil || there {
-			return err
-		}
-		n, err := make.CreateNetwork(w, core.NetworkRequest{Network: n})
-		if err != nil {
-			return err
-		}
-		s := core.SubnetRequest{AutoGateway: true, Subnet: model.Subnet{NetworkID: n.ID, CIDR: p.CIDR}}
-		s.Name, s.ProjectID = p.Name+"-subnet", p.Project
-		_, err = make.CreateSubnet(w, s)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("make the network %s: %w", p.Name, err)
-	}
-	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"henge/cluster/rpc"
@@ -34,7 +35,7 @@ type computeConfig struct {
 
 // computeService is Nova's API; the agent of this host's guests, their metadata and their consoles come with it.
 var computeService = service{
-	role: "compute", optional: true, help: "Nova v2.1", health: "/", try: "openstack server list",
+	role: "compute", help: "Nova v2.1", health: "/", try: "openstack server list",
 	port: func(p *portsConfig) *int { return &p.Compute },
 	url:  func(c *config) string { return publicURL(c, c.Compute.PublicURL, c.Ports.Compute) },
 	catalog: func(url string) []identity.BootstrapService {
@@ -56,6 +57,18 @@ func checkCompute(c computeConfig) error {
 	return fmt.Errorf("compute.virt_type %q: it is auto, kvm, qemu or off", c.VirtType)
 }
 
+// decideCompute sets what the flags of henge up say, for its peer i.
+func (c *config) decideCompute(o upOptions, i int) {
+	c.Roles = slices.DeleteFunc(c.Roles, func(role string) bool { return role == "compute" })
+	if o.compute {
+		c.Roles = append(c.Roles, "compute")
+	}
+	c.Compute.VirtType = o.virt
+	if i > 1 {
+		c.Compute.VirtType = virtOff // the machine has one libvirt
+	}
+}
+
 func startCompute(p *peer, life context.Context) (http.Handler, error) {
 	c := p.cfg.Compute
 	dir := c.Dir
@@ -66,8 +79,8 @@ func startCompute(p *peer, life context.Context) (http.Handler, error) {
 		return nil, fmt.Errorf("the directory of guests: %w", err)
 	}
 	driver, err := p.openHypervisor(life, dir)
-	if err != nil {
-		p.logger.Warn("this peer runs no guests", "reason", err)
+	if err != nil && c.VirtType != virtOff {
+		p.cannot(lack{"compute", "it runs no guests: " + err.Error(), true})
 	}
 	if p.images == nil || p.placing == nil {
 		return nil, errs.New(errs.Invalid, "a peer with the role compute needs the roles image and scheduler, too")
@@ -89,15 +102,33 @@ func startCompute(p *peer, life context.Context) (http.Handler, error) {
 	var metadata wiring.Metadata = s
 	p.guestMetadata.inside.Store(&metadata)
 	p.compute.Store(s)
-	p.more = append(p.more, listener{"metadata", p.cfg.Ports.Metadata, s.MetadataHandler(), true})
+	p.more = append(p.more, listener{metadataPort, p.cfg.Ports.Metadata, s.MetadataHandler(), true})
 	if driver != nil {
-		p.more = append(p.more, listener{"console", p.cfg.Ports.Console, s.ConsoleHandler(), true})
+		p.more = append(p.more, listener{consolePort, p.cfg.Ports.Console, s.ConsoleHandler(), true})
 		p.run(life, "compute", func(ctx context.Context) error {
 			defer driver.Close()
 			return s.Run(ctx)
 		})
 	}
 	return s.Handler(), nil
+}
+
+// The ports that compute opens beside its API.
+const (
+	metadataPort = "metadata"
+	consolePort  = "console"
+)
+
+// addGuestDoors adds the addresses of the metadata service and of the consoles, where the peer serves them.
+func (p *peer) addGuestDoors(at map[string]string) {
+	s := p.compute.Load()
+	if s == nil {
+		return
+	}
+	at[metadataPort] = hostPort(p.cfg.Address, p.cfg.Ports.Metadata)
+	if s.ConsoleHandler() != nil {
+		at[consolePort] = hostPort(p.cfg.Address, p.cfg.Ports.Console)
+	}
 }
 
 // openHypervisor connects to libvirt, and finds out how guests are best run here.
@@ -113,7 +144,7 @@ func (p *peer) openHypervisor(ctx context.Context, scratch string) (hypervisor.D
 	if kind == virtAuto {
 		var why string
 		if d.VirtType, why = libvirt.VirtType(ctx, scratch); why != "" {
-			p.logger.Warn("guests run without KVM, slowly", "reason", why)
+			p.cannot(lack{"compute", "guests run without KVM, slowly: " + why, false})
 		}
 	}
 	return d, nil

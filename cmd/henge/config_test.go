@@ -23,7 +23,7 @@ func TestLoadConfig(t *testing.T) {
 		wrong      string
 		right      func(config) bool
 	}{
-		{name: "defaults", right: func(c config) bool { return c.Ports.Object == 8080 && len(c.Roles) == len(allRoles)-1 }},
+		{name: "defaults", right: func(c config) bool { return c.Ports.Object == 8080 && len(c.Roles) == len(allRoles) }},
 		{name: "file", text: "[ports]\nobject = 81\n", right: func(c config) bool { return c.Ports.Object == 81 && c.Ports.Identity == 5000 }},
 		{name: "environment over file", text: "[ports]\nobject = 81\n", environ: []string{"HENGE_PORTS_OBJECT=82"}, right: func(c config) bool { return c.Ports.Object == 82 }},
 		{name: "list in environment", environ: []string{"HENGE_ROLES=proxy,identity"}, right: func(c config) bool { return len(c.Roles) == 2 }},

@@ -23,6 +23,10 @@ type networkConfig struct {
 const (
 	publicNetworkName = "public"        // of the network that henge up makes, and of its physical network
 	publicNetworkCIDR = "172.24.4.0/24" // what henge up gives it
+
+	privateNetworkName = "private" // of the first project, behind a router with a leg in the public one
+	privateNetworkCIDR = "10.0.0.0/24"
+	firstRouterName    = "router1"
 )
 
 // networkService is the Neutron API.
@@ -57,7 +61,7 @@ func checkNetwork(c networkConfig) error {
 	return nil
 }
 
-// seedNetwork makes the public network, in the project admin.
+// seedNetwork makes the first networks, in the project admin.
 func seedNetwork(ctx context.Context, store state.Store, c config) error {
 	if c.Network.PublicNetwork == "" || !c.has("network") {
 		return nil
@@ -70,6 +74,7 @@ func seedNetwork(ctx context.Context, store state.Store, c config) error {
 	if err != nil {
 		return err
 	}
-	return netd.SeedPublic(ctx, store, clock.System{}, netd.PublicNetwork{Name: publicNetworkName, Physical: publicNetworkName,
-		CIDR: netip.MustParsePrefix(c.Network.PublicNetwork), Project: project.ID})
+	return netd.Seed(ctx, store, clock.System{}, netd.First{Public: publicNetworkName, Physical: publicNetworkName,
+		CIDR: netip.MustParsePrefix(c.Network.PublicNetwork), Project: project.ID,
+		Private: privateNetworkName, PrivateCIDR: netip.MustParsePrefix(privateNetworkCIDR), Router: firstRouterName})
 }

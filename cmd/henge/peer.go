@@ -56,6 +56,7 @@ type peer struct {
 	compute       atomic.Pointer[computed.Service] // nil unless the peer plays the role
 	more          []listener                       // ports that a service opens beside its own
 	guestMetadata metadataDoor                     // that the network agent knocks at
+	lacks         lacks
 
 	servers []*httpapi.Server
 	tasks   sync.WaitGroup

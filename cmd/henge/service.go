@@ -15,14 +15,13 @@ import (
 
 // service is one API that stands on the object store: all that a part adds to a peer besides its own file here is a line in services.
 type service struct {
-	role     string                  // who plays it serves it; also its name in logs, metrics, flags and status
-	port     func(*portsConfig) *int // where it listens
-	help     string                  // of its port's flag
-	health   string                  // a path that answers 200 without a token
-	optional bool                    // nobody plays it who was not told to
-	try      string                  // a line for a client to try, after reading openrc
-	url      func(c *config) string  // its root as clients see it, without a slash at the end
-	catalog  func(url string) []identity.BootstrapService
+	role    string                  // who plays it serves it; also its name in logs, metrics, flags and status
+	port    func(*portsConfig) *int // where it listens
+	help    string                  // of its port's flag
+	health  string                  // a path that answers 200 without a token
+	try     string                  // a line for a client to try, after reading openrc
+	url     func(c *config) string  // its root as clients see it, without a slash at the end
+	catalog func(url string) []identity.BootstrapService
 	// start makes the part on a peer that plays the role; its tasks are run by p.run until life ends.
 	start func(p *peer, life context.Context) (http.Handler, error)
 }
@@ -71,6 +70,7 @@ func (p *portsConfig) entries() []portEntry {
 	for _, s := range parts() {
 		all = append(all, portEntry{s.role, s.help, s.port(p)})
 	}
+	all = append(all, portEntry{metadataPort, "the guests' metadata, for a signing proxy", &p.Metadata}, portEntry{consolePort, "the guests' screens, for browsers", &p.Console})
 	return all
 }
 
@@ -109,7 +109,7 @@ func withNewRoles(path string, roles []string) ([]string, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	for _, s := range parts() {
-		if _, known := file.Ports[s.portKey()]; !known && !s.optional && !slices.Contains(roles, s.role) {
+		if _, known := file.Ports[s.portKey()]; !known && !slices.Contains(roles, s.role) {
 			roles = append(roles, s.role)
 		}
 	}

@@ -35,6 +35,7 @@ type peerStatus struct {
 	Rings    map[string]uint64 `json:"rings"`
 	Leader   string            `json:"leader"`
 	Troubles []string          `json:"troubles"`
+	Lacks    []lack            `json:"lacks,omitempty"` // what the machine does not allow, which is no trouble
 }
 
 type deviceStatus struct {
@@ -47,8 +48,9 @@ type deviceStatus struct {
 func (p *peer) status(ctx context.Context) peerStatus {
 	s := peerStatus{
 		Version: version, Uptime: time.Since(p.started).Seconds(), Roles: p.cfg.Roles, Services: services(p.cfg), Devices: p.deviceStatus(ctx), Leader: p.node.Leader(),
-		Troubles: p.troubles(),
+		Troubles: p.troubles(), Lacks: p.lacks.list(),
 	}
+	p.addGuestDoors(s.Services)
 	if placed := p.placed.Load(); placed != nil {
 		s.Rings = placed.book.Versions()
 	}
@@ -252,6 +254,11 @@ func printStatus(out io.Writer, reports []report, published map[string]uint64) {
 		fmt.Fprintf(t, "%s\t%s\n", name, strings.Join(at, " "))
 	}
 	t.Flush()
+	of := map[string][]lack{}
+	for _, r := range reports {
+		of[r.member.ID] = r.status.Lacks
+	}
+	printLacks(out, of)
 }
 
 // serviceNames are the services in the order in which they are shown.
@@ -260,7 +267,7 @@ func serviceNames() []string {
 	for _, s := range parts() {
 		names = append(names, s.role)
 	}
-	return append(names, "metrics")
+	return append(names, metadataPort, consolePort, "metrics")
 }
 
 func gib(n int64) float64 { return float64(n) / (1 << 30) }

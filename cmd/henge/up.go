@@ -22,7 +22,9 @@ type upOptions struct {
 	restart bool
 	wiring  wiringConfig
 	ports   portsConfig
-	compute bool   // peer 1 runs guests
+	compute bool
+	virt    string // how guests run, or off
+	image   string // a file: the first image
 	public  string // the addresses of the network "public"
 }
 
@@ -44,8 +46,10 @@ func newUpCommand() *cobra.Command {
 	f.BoolVar(&o.restart, "restart", false, "start a peer again when its process ends")
 	f.StringVar(&o.wiring.Networks, "wire-networks", o.wiring.Networks, "auto: wire networks in this machine's kernel if it can; off: never")
 	f.StringVar(&o.wiring.Masquerade, "masquerade", o.wiring.Masquerade, "on: guests reach the world outside under this machine's addresses")
-	f.BoolVar(&o.compute, "compute", false, "serve the compute API too, and run guests with this machine's libvirt (docs/compute.md says what is missing)")
-	f.StringVar(&o.public, "public-network", publicNetworkCIDR, "the addresses of the external network that the first start makes; empty: none")
+	f.BoolVar(&o.compute, "compute", true, "serve the compute API, and run guests where this machine has libvirt")
+	f.StringVar(&o.virt, "virt-type", virtAuto, "how guests run: auto, kvm, qemu, or off (none on this machine)")
+	f.StringVar(&o.image, "image", "", "a disk image that a new cloud begins with, under the file's name")
+	f.StringVar(&o.public, "public-network", publicNetworkCIDR, "the addresses of the external network that the first start makes, with a private one behind a router; empty: neither")
 	for _, e := range o.ports.entries() {
 		f.IntVar(e.port, e.name+"-port", *e.port, e.help)
 	}
@@ -89,7 +93,7 @@ func up(ctx context.Context, o upOptions, out io.Writer) error {
 		}
 	}
 	if len(configs) == 1 {
-		return upAlone(ctx, l, configs[0], out)
+		return upAlone(ctx, l, o, configs[0], out)
 	}
 	return upTogether(ctx, l, peersLock, o, configs, out)
 }
@@ -147,9 +151,7 @@ func prepare(l layout, o upOptions) ([]config, error) {
 			return nil, err
 		}
 		c.DataDir, c.PeerID, c.Address, c.Zone, c.Ports, c.Seeds = l.peerDir(i), fmt.Sprintf("peer-%d", i), address, i, o.ports, seeds
-		if o.compute && i == 1 && !c.has(computeService.role) { // the machine has one libvirt
-			c.Roles = append(c.Roles, computeService.role)
-		}
+		c.decideCompute(o, i)
 		c.Wiring.decide(o, i)
 		c.Network.PublicNetwork = o.public
 		if err := c.validate(); err != nil {
@@ -180,7 +182,7 @@ func gossipAddresses(o upOptions) ([]string, error) {
 }
 
 // upAlone runs the one peer in this process.
-func upAlone(ctx context.Context, l layout, c config, out io.Writer) error {
+func upAlone(ctx context.Context, l layout, o upOptions, c config, out io.Writer) error {
 	log, err := os.OpenFile(l.peerLog(1), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)
@@ -202,7 +204,8 @@ func upAlone(ctx context.Context, l layout, c config, out io.Writer) error {
 		p.stop()
 		return err
 	}
-	printReady(out, l, []config{c})
+	loadImage(ctx, l, o, c, out)
+	printReady(out, l, o, []config{c}, map[string][]lack{c.PeerID: p.lacks.list()})
 	select {
 	case <-ctx.Done():
 	case err = <-p.failed:
@@ -239,7 +242,8 @@ func upTogether(ctx context.Context, l layout, lock *os.File, o upOptions, confi
 	if err != nil {
 		return err
 	}
-	printReady(out, l, configs)
+	loadImage(ctx, l, o, configs[0], out)
+	printReady(out, l, o, configs, askLacks(ctx, l, configs))
 	children = watchChildren(ctx, l, lock, o, children, out)
 	fmt.Fprintln(out, "stopping")
 	return nil
@@ -284,8 +288,15 @@ func watchChildren(ctx context.Context, l layout, lock *os.File, o upOptions, ch
 	}
 }
 
-// printReady says where everything is, with a line to try for each.
-func printReady(out io.Writer, l layout, configs []config) {
+// loadImage gives a new cloud its first image. A cloud without it is a cloud all the same.
+func loadImage(ctx context.Context, l layout, o upOptions, c config, out io.Writer) {
+	if err := loadFirstImage(ctx, l, c, o.image); err != nil {
+		fmt.Fprintf(out, "%s was not loaded as the first image: %v\n", o.image, err)
+	}
+}
+
+// printReady says where everything is, with a line to try for each, what the machine does not allow, and the way to a guest.
+func printReady(out io.Writer, l layout, o upOptions, configs []config, missing map[string][]lack) {
 	c := configs[0]
 	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "SERVICE\tADDRESS\tTRY")
@@ -298,6 +309,8 @@ func printReady(out io.Writer, l layout, configs []config) {
 	fmt.Fprintf(t, "metrics\t%s\tcurl %s/healthcheck\n", c.metricsURL(), c.metricsURL())
 	fmt.Fprintf(t, "cluster\t%s, %s\t%s status --data-dir %s\n", count(len(configs), "peer"), count(len(configs)*len(c.Devices), "device"), os.Args[0], l.dir)
 	t.Flush()
+	printLacks(out, missing)
+	printTour(out, l, c, o.image, missing)
 	fmt.Fprintln(out, "henge is ready")
 }
 

@@ -10,7 +10,7 @@ import (
 func TestPrepare_UnfinishedStartDecidesNothing(t *testing.T) {
 	l := layout{t.TempDir()}
 	for _, peers := range []int{4, 2} {
-		configs, err := prepare(l, upOptions{peers: peers, devices: 1, address: "127.0.0.1", ports: defaultConfig().Ports, wiring: defaultConfig().Wiring})
+		configs, err := prepare(l, upOptions{peers: peers, devices: 1, compute: true, virt: virtAuto, address: "127.0.0.1", ports: defaultConfig().Ports, wiring: defaultConfig().Wiring})
 		if err != nil || len(configs) != peers {
 			t.Fatalf("%d peers: %d configurations, %v", peers, len(configs), err)
 		}
@@ -23,7 +23,7 @@ func TestPrepare_UnfinishedStartDecidesNothing(t *testing.T) {
 // TestPrepare_Moved starts a directory at another place and at other ports.
 func TestPrepare_Moved(t *testing.T) {
 	l := layout{filepath.Join(t.TempDir(), "before")}
-	o := upOptions{peers: 3, devices: 2, address: "127.0.0.1", ports: defaultConfig().Ports, wiring: defaultConfig().Wiring}
+	o := upOptions{peers: 3, devices: 2, compute: true, virt: virtAuto, address: "127.0.0.1", ports: defaultConfig().Ports, wiring: defaultConfig().Wiring}
 	configs, err := prepare(l, o)
 	if err != nil {
 		t.Fatal(err)

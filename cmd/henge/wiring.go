@@ -79,7 +79,7 @@ func (p *peer) wireNetworks(life context.Context) error {
 			return nil
 		}
 		reason = err.Error()
-		p.logger.Warn("this peer wires no networks", "reason", reason)
+		p.cannot(lack{"network", "it wires no networks: " + reason, true})
 	}
 	p.run(life, "network agent", func(ctx context.Context) error {
 		if err := wiring.Absent(ctx, p.node.State(), p.node.ID(), reason); err != nil && ctx.Err() == nil {

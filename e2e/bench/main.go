@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -84,6 +85,9 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
+	if err := services(ctx, cloud, o); err != nil || o.only != "" && !named(cloud, o) {
+		return err
+	}
 	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "load\top/s\tMiB/s\tp50 ms\tp99 ms\tCPU ms/op\tKiB written/op\terrors\t")
 	for _, l := range loads(cloud, o.peers) {
@@ -102,6 +106,11 @@ func run(ctx context.Context, o options) error {
 	memory, err := memoryMiB(cloud.PIDs())
 	fmt.Printf("memory after the loads (RSS, per process, MiB): %v\n", memory)
 	return err
+}
+
+// named tells whether a load on the object store was asked for.
+func named(cloud *henged.Cloud, o options) bool {
+	return slices.ContainsFunc(loads(cloud, o.peers), func(l *load) bool { return strings.Contains(l.name, o.only) })
 }
 
 func devicesFor(peers int) int {
@@ -128,6 +137,10 @@ func idle(ctx context.Context, cloud *henged.Cloud) error {
 		return err
 	}
 	memory, err := memoryMiB(cloud.PIDs())
-	fmt.Printf("idle: %.2f %% of a core, RSS per process (MiB) %v\n", 100*(after.cpu-before.cpu).Seconds()/window.Seconds(), memory)
+	if err != nil {
+		return err
+	}
+	pss, err := pssMiB(cloud.PIDs())
+	fmt.Printf("idle: %.2f %% of a core, PSS %d MiB together, RSS per process (MiB) %v\n", 100*(after.cpu-before.cpu).Seconds()/window.Seconds(), pss, memory)
 	return err
 }

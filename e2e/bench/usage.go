@@ -69,3 +69,24 @@ func memoryMiB(pids []int) ([]int, error) {
 	}
 	return all, nil
 }
+
+// pssMiB is what the processes take together, pages that they share counted once.
+func pssMiB(pids []int) (int, error) {
+	kib := 0
+	for _, pid := range pids {
+		rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if err != nil {
+			return 0, err
+		}
+		for line := range strings.Lines(string(rollup)) {
+			if text, ok := strings.CutPrefix(line, "Pss:"); ok {
+				n, err := strconv.Atoi(strings.Fields(text)[0])
+				if err != nil {
+					return 0, err
+				}
+				kib += n
+			}
+		}
+	}
+	return kib >> 10, nil
+}

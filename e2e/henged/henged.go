@@ -34,7 +34,7 @@ type Options struct {
 }
 
 // Ports are the ports that all peers share, each on its own address.
-type Ports struct{ Identity, Object, Peers, Gossip, Metrics, Image, Network, Volume, ISCSI, Scheduler int }
+type Ports struct{ Identity, Object, Peers, Gossip, Metrics, Image, Network, Volume, ISCSI, Scheduler, Compute, Metadata, Console int }
 
 // Cloud is a running henge up.
 type Cloud struct {
@@ -62,8 +62,8 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 			return nil, err
 		}
 	}
-	// A test that wants networks wired runs in namespaces of its own, and says so in Args.
-	args := append([]string{"up", "--data-dir", o.Dir, "--wire-networks", "off"}, ports.flags()...)
+	// A test that wants networks wired and guests run is in namespaces of its own, and says so in Args.
+	args := append([]string{"up", "--data-dir", o.Dir, "--wire-networks", "off", "--virt-type", "off"}, ports.flags()...)
 	if o.Peers > 0 {
 		args = append(args, "--peers", strconv.Itoa(o.Peers))
 	}
