@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"henge/cluster/state"
+	"henge/internal/erasure"
 	"henge/internal/errs"
 )
 
@@ -17,6 +18,8 @@ type Policy struct {
 	Aliases    []string `json:"aliases,omitempty"`
 	Default    bool     `json:"default,omitempty"`    // for containers made without naming one; exactly one policy is
 	Deprecated bool     `json:"deprecated,omitempty"` // no new containers
+	// Coding is k+m of an erasure-coded policy, whose ring has k+m replicas; nil: each replica is a whole copy. It never changes.
+	Coding *erasure.Shape `json:"coding,omitempty"`
 }
 
 const (
@@ -48,11 +51,14 @@ func PutPolicy(w state.Writer, p Policy) error {
 	if err != nil {
 		return err
 	}
-	others := slices.DeleteFunc(all, func(o Policy) bool { return o.Index == p.Index })
+	others := slices.DeleteFunc(slices.Clone(all), func(o Policy) bool { return o.Index == p.Index })
 	if len(others) == 0 {
 		p.Default = true
 	}
 	if err := p.check(others); err != nil {
+		return err
+	}
+	if err := p.checkCoding(w, all); err != nil {
 		return err
 	}
 	table := policyTable()
@@ -65,6 +71,42 @@ func PutPolicy(w state.Writer, p Policy) error {
 		}
 	}
 	return table.Put(w, strconv.Itoa(p.Index), p)
+}
+
+// checkCoding compares an erasure-coded policy with its ring, and with what it was before: objects that are there are kept as they were written, and what
+// is not coded cannot be found among fragments.
+func (p Policy) checkCoding(r state.Reader, all []Policy) error {
+	for _, o := range all {
+		if o.Index == p.Index && !sameShape(o.Coding, p.Coding) {
+			return errs.New(errs.Invalid, "policy %d exists already, and its objects are kept as %s: make another policy", p.Index, describe(o.Coding))
+		}
+	}
+	if p.Coding == nil {
+		return nil
+	}
+	if err := p.Coding.Check(); err != nil {
+		return err
+	}
+	name := ObjectName(p.Index)
+	ring, err := PublishedRing(r, name)
+	if err != nil {
+		return err
+	}
+	if ring.Replicas() != float64(p.Coding.Total()) {
+		return errs.New(errs.Invalid, "erasure coding %s needs a ring of %d replicas, and the %s ring has %g", p.Coding, p.Coding.Total(), name, ring.Replicas())
+	}
+	return nil
+}
+
+func sameShape(a, b *erasure.Shape) bool {
+	return (a == nil) == (b == nil) && (a == nil || *a == *b)
+}
+
+func describe(s *erasure.Shape) string {
+	if s == nil {
+		return "replicas"
+	}
+	return s.String()
 }
 
 func (p Policy) check(others []Policy) error {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"henge/cluster/rings"
+	"henge/internal/erasure"
 	"henge/proxy/core"
 	"henge/proxy/s3"
 	"henge/proxy/swift"
@@ -49,8 +50,23 @@ func (p placement) Container() core.Ring { return ringView(p.book.Ring(rings.Con
 func (p placement) Secret() ring.Secret  { return p.secret }
 
 func (p placement) Object(policy uint8) core.Ring {
-	return ringView(p.book.Object(int(policy)))
+	r := p.book.Object(int(policy))
+	for _, known := range p.book.Policies() {
+		if r != nil && known.Index == int(policy) && known.Coding != nil {
+			return codedRing{placedRing{r}, known.Coding}
+		}
+	}
+	return ringView(r)
 }
+
+// codedRing is the ring of an erasure-coded policy.
+type codedRing struct {
+	placedRing
+	shape *erasure.Shape
+}
+
+// Shape is core.CodedRing's.
+func (r codedRing) Shape() *erasure.Shape { return r.shape }
 
 func (p placement) Policies() []core.Policy {
 	var all []core.Policy
@@ -58,6 +74,9 @@ func (p placement) Policies() []core.Policy {
 		shown := core.Policy{Index: uint8(policy.Index), Name: policy.Name, Aliases: policy.Aliases, Default: policy.Default, Deprecated: policy.Deprecated}
 		if r := p.book.Object(policy.Index); r != nil {
 			shown.Replicas = r.Replicas()
+		}
+		if policy.Coding != nil {
+			shown.Coding = policy.Coding.String()
 		}
 		if shown.Default {
 			all = append([]core.Policy{shown}, all...)

@@ -287,7 +287,7 @@ func TestRingCommand_Policies(t *testing.T) {
 	s.run("--ring object-1 set-policy cheap --deprecated")
 	s.refused("--ring object-1 set-policy GOLD", "the name \"GOLD\" is policy 0's")
 	s.refused("--ring account set-policy x", "works on an object ring")
-	s.run("policies", "0 gold object default default", "1 cheap object-1 deprecated")
+	s.run("policies", "0 gold object replicas default default", "1 cheap object-1 replicas deprecated")
 	s.run("list", "object-1")
 }
 

@@ -48,6 +48,7 @@ var homes = map[string][]string{
 	"github.com/insomniacslk/dhcp":      {"netd/dhcp"},
 	"github.com/gophercloud":            {"e2e", "identity", "proxy/swift", "volumed"},
 	"github.com/gostor/gotgt":           {"volumed/iscsi/lun"},
+	"github.com/klauspost/reedsolomon":  {"internal/erasure"},
 	"github.com/sirupsen/logrus":        {"volumed/iscsi/lun"},
 	"github.com/anishathalye/porcupine": {"cluster", "proxy/core", "e2e"},
 

@@ -82,6 +82,7 @@ type Policy struct {
 	Default    bool
 	Deprecated bool
 	Replicas   float64
+	Coding     string // "4+2" of an erasure-coded policy; "": replicas
 }
 
 // Names are the policy's name and then its aliases.

@@ -166,9 +166,15 @@ func (r repairRings) Primaries(p ring.Partition, dst []peerapi.Target) []peerapi
 // linearizableWhilePeersAreKilled calls also all the time.
 func linearizableWhilePeersAreKilled(t *testing.T, also func(*servertest.Cluster)) {
 	t.Helper()
-	c := servertest.NewCluster(t, 4, 1)
+	linearizableOver(t, 4, overCluster, also)
+}
+
+// linearizableOver does it with proxies of that make.
+func linearizableOver(t *testing.T, peers int, proxy func(testing.TB, *servertest.Cluster, uint16, clock.Clock, string) *core.Core, also func(*servertest.Cluster)) {
+	t.Helper()
+	c := servertest.NewCluster(t, peers, 1)
 	proxies := []*core.Core{
-		overCluster(t, c, 1, skewed(-30*time.Millisecond), "p1"), overCluster(t, c, 2, skewed(0), "p2"), overCluster(t, c, 3, skewed(50*time.Millisecond), ""),
+		proxy(t, c, 1, skewed(-30*time.Millisecond), "p1"), proxy(t, c, 2, skewed(0), "p2"), proxy(t, c, 3, skewed(50*time.Millisecond), ""),
 	}
 	mustMake(t, proxies[0], "c")
 	c.SetFault(func(call servertest.Call) error {
@@ -183,7 +189,7 @@ func linearizableWhilePeersAreKilled(t *testing.T, also func(*servertest.Cluster
 	done := make(chan struct{})
 	killer.Go(func() {
 		for i := 0; ; i++ {
-			peer := fmt.Sprintf("p%d", i%4+1)
+			peer := fmt.Sprintf("p%d", i%peers+1)
 			c.Kill(peer)
 			wait(t.Context(), rand.N(40*time.Millisecond))
 			c.Revive(peer)

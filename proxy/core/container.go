@@ -127,7 +127,7 @@ func (c *Core) Container(ctx context.Context, account, container string, fresh b
 }
 
 // choosePolicy finds the policy of a container to be made (current does not exist) or checks it against that of one that is there.
-func (c *Core) choosePolicy(name string, current peerapi.IndexInfo) (uint8, error) {
+func (c *Core) choosePolicy(account, name string, current peerapi.IndexInfo) (uint8, error) {
 	for _, p := range c.rings.Policies() {
 		switch {
 		case name != "" && !p.Named(name):
@@ -136,7 +136,7 @@ func (c *Core) choosePolicy(name string, current peerapi.IndexInfo) (uint8, erro
 				return 0, errs.New(errs.Conflict, "the container has another storage policy than %s", name)
 			}
 			return current.Policy, nil
-		case name != "" && p.Deprecated:
+		case name != "" && p.Deprecated && account != uploadAccount: // parts go where their bucket's objects go
 			return 0, errs.New(errs.Invalid, "storage policy %s is deprecated", name)
 		case name != "" || p.Default:
 			return p.Index, nil
@@ -165,7 +165,7 @@ func (c *Core) PutContainer(ctx context.Context, account, container string, p Pu
 	if current.Exists() && p.MustMake {
 		return false, errs.New(errs.Exists, "container %s/%s exists", account, container)
 	}
-	policy, err := c.choosePolicy(p.Policy, current)
+	policy, err := c.choosePolicy(account, p.Policy, current)
 	if err != nil {
 		return false, err
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"henge/internal/clock"
+	"henge/internal/erasure"
 	"henge/internal/errs"
 	"henge/ring"
 	"henge/storaged/peerapi"
@@ -40,6 +41,12 @@ type Ring interface {
 	Handoffs(p ring.Partition) iter.Seq[peerapi.Target]
 }
 
+// CodedRing is a Ring whose storage policy may be erasure-coded: Shape is nil when it is not. Such a ring has as many primaries as there are fragments.
+type CodedRing interface {
+	Ring
+	Shape() *erasure.Shape
+}
+
 // Config is what a Core needs.
 type Config struct {
 	Rings   Rings
@@ -49,6 +56,8 @@ type Config struct {
 	// Distance says how far a device is: 0 is in this process, and is called directly; 1 and more are other peers, the nearest first. nil: all are equally far.
 	Distance func(peerapi.Target) int
 	Logger   *slog.Logger // nil: silent
+	// CodedBytesMin is up to where objects of an erasure-coded policy are kept whole by all primaries: 0 is 4 KiB; below 0, only empty ones are.
+	CodedBytesMin int
 }
 
 // Core is the Service over the devices of a cluster. It keeps nothing that cannot be lost: any number of them may work side by side.
@@ -59,6 +68,7 @@ type Core struct {
 	time     clock.Clock
 	distance func(peerapi.Target) int
 	logger   *slog.Logger
+	codedMin int // bytes
 
 	containers *containerCache
 	flights    singleflight.Group
@@ -90,6 +100,9 @@ func New(cfg Config) (*Core, error) {
 	if c.logger == nil {
 		c.logger = slog.New(slog.DiscardHandler)
 	}
+	if c.codedMin = max(cfg.CodedBytesMin, 0); cfg.CodedBytesMin == 0 {
+		c.codedMin = codedBytesMin
+	}
 	c.containers = newContainerCache(c.time)
 	c.life, c.end = context.WithCancel(context.Background())
 	c.sweepNow = make(chan struct{}, 1)
@@ -117,13 +130,16 @@ func (c *Core) policy(index uint8) (Policy, error) {
 }
 
 // replicasMax bounds the replicas of one ring: more than this many primaries are not asked.
-const replicasMax = 8
+const replicasMax = 32
 
 // replicas is a key with the devices that hold it.
 type replicas struct {
 	key     peerapi.Key
 	ring    Ring
 	targets []peerapi.Target // the primaries
+	shape   *erasure.Shape   // of an erasure-coded policy; nil: replicas
+	// fragments: the key is that of a set of fragments. It is no register: handoffs are as good as primaries.
+	fragments bool
 }
 
 // majority is how many primaries decide.
@@ -154,7 +170,12 @@ func (c *Core) placeContainer(account, container string) (replicas, error) {
 }
 
 func (c *Core) placeObject(ref Ref, policy uint8) (replicas, error) {
-	return c.place(c.rings.Object(policy), peerapi.Key{Account: ref.Account, Container: ref.Container, Object: ref.Object, Policy: policy})
+	rg := c.rings.Object(policy)
+	r, err := c.place(rg, peerapi.Key{Account: ref.Account, Container: ref.Container, Object: ref.Object, Policy: policy})
+	if coded, ok := rg.(CodedRing); ok && err == nil {
+		r.shape = coded.Shape()
+	}
+	return r, err
 }
 
 // observe takes note of another writer's timestamp, so that ours come after it.

@@ -52,6 +52,11 @@ func (c *Core) putIn(ctx context.Context, ref Ref, w *write, p PutRequest) (Info
 		c.buffers.putSmall(buf)
 		return Info{}, errs.New(errs.Incomplete, "the body is not of the %d bytes announced", p.Size)
 	}
+	if w.r.shape != nil && n > c.codedMin {
+		defer c.buffers.putSmall(buf)
+		p.Size, p.Body = int64(n), eofReader{}
+		return c.putStream(ctx, ref, w, p, (*buf)[:n])
+	}
 	info, err := c.putWhole(ctx, ref, w, p, (*buf)[:n])
 	if c.stragglers.Load() == 0 {
 		// No device reads it any more. With stragglers about, who may be ours, it is left to the garbage collector.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"henge/internal/erasure"
 	"henge/internal/errs"
 	"henge/internal/limits"
 	"henge/storaged/peerapi"
@@ -24,15 +25,29 @@ const (
 
 // chunk is a piece of a body on its way to several devices. The last one to be done with it gives the buffer back.
 type chunk struct {
-	data []byte
-	buf  *[]byte
-	refs atomic.Int32
+	data   []byte
+	shards [][]byte // of a coded body: what each slot gets
+	buf    *[]byte
+	pool   *sync.Pool // where buf goes back to; nil: the core's buffers
+	refs   atomic.Int32
 }
 
 func (k *chunk) release(c *Core) {
-	if k.refs.Add(-1) == 0 && k.buf != nil {
+	switch {
+	case k.refs.Add(-1) != 0 || k.buf == nil:
+	case k.pool != nil:
+		k.pool.Put(k.buf)
+	default:
 		c.buffers.put(k.buf)
 	}
+}
+
+// part is what slot i gets of a chunk.
+func (k *chunk) part(i int) []byte {
+	if k.shards != nil {
+		return k.shards[i]
+	}
+	return k.data
 }
 
 // slotWriter carries a body to one slot.
@@ -59,10 +74,14 @@ type streamBody struct {
 	cancel  context.CancelFunc
 	ended   chan struct{} // one for each slot that is done
 	size    int64
+	coded   *coding // what cuts the body into fragments; nil: each slot gets all of it
 }
 
 // putStream writes an object whose bytes are not all in memory; prefix is what was read of them already.
 func (c *Core) putStream(ctx context.Context, ref Ref, w *write, p PutRequest, prefix []byte) (Info, error) {
+	if w.r.shape != nil {
+		return c.putCoded(ctx, ref, w, p, prefix)
+	}
 	s := &streamBody{core: c, w: w}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, s.cancel)
@@ -113,7 +132,7 @@ func (s *streamBody) run(i int, sw *slotWriter, size int64) {
 	}
 	for k := range sw.chunks {
 		if err == nil {
-			if _, err = writer.Write(k.data); err != nil {
+			if _, err = writer.Write(k.part(i)); err != nil {
 				sw.mu.Lock()
 				sw.err = fmt.Errorf("%s/%s: %w", sw.slot.target.Peer, sw.slot.target.Device, err)
 				sw.mu.Unlock()
@@ -127,6 +146,11 @@ func (s *streamBody) run(i int, sw *slotWriter, size int64) {
 // create begins the object at the slot's device, or at a handoff when that fails.
 func (s *streamBody) create(i int, sw *slotWriter, size int64) (peerapi.Writer, error) {
 	c := s.core
+	if s.coded != nil {
+		if size = s.coded.fragmentLen(size); size >= 0 && size <= limits.InlineBytesMax {
+			return &smallFragment{device: c.devices.Device(sw.slot.target)}, nil
+		}
+	}
 	writer, err := c.devices.Device(sw.slot.target).Create(s.ctx, s.w.r.key, size)
 	if err == nil {
 		return writer, nil
@@ -160,12 +184,12 @@ func (s *streamBody) fill(p PutRequest, prefix []byte, d *digest) error {
 	}()
 	c := s.core
 	for first := true; ; first = false {
-		k := &chunk{buf: c.buffers.get()}
+		k, room := s.chunk()
 		at := 0
 		if first {
-			at = copy(*k.buf, prefix)
+			at = copy(room, prefix)
 		}
-		n, more, err := readSmall(p.Body, (*k.buf)[at:])
+		n, more, err := readSmall(p.Body, room[at:])
 		n += at
 		s.size += int64(n)
 		switch {
@@ -175,12 +199,15 @@ func (s *streamBody) fill(p PutRequest, prefix []byte, d *digest) error {
 		case s.size > limits.ObjectBytesMax:
 			err = errs.New(errs.TooLarge, "an object of more than %d bytes", int64(limits.ObjectBytesMax))
 		}
+		k.refs.Store(1)
+		k.data = room[:n]
+		if err == nil && s.coded != nil {
+			k.shards, err = s.coded.coder.Encode(*k.buf, n)
+		}
 		if err != nil {
-			c.buffers.put(k.buf)
+			k.release(c)
 			return err
 		}
-		k.data = (*k.buf)[:n]
-		k.refs.Store(1)
 		d.Write(k.data) // never fails
 		err = s.pass(k)
 		k.release(c)
@@ -252,9 +279,9 @@ func (s *streamBody) enough() error {
 	a := attempt{}
 	good := 0
 	for _, sw := range s.writers {
-		primary, err := sw.state()
+		counts, err := s.counts(sw)
 		switch {
-		case err == nil && primary:
+		case err == nil && counts:
 			good++
 		case errs.Is(err, errs.NoSpace):
 			a.full++
@@ -263,8 +290,11 @@ func (s *streamBody) enough() error {
 			a.errs = append(a.errs, err)
 		}
 	}
-	if good >= s.w.r.majority() {
+	if good >= s.need() {
 		return nil
+	}
+	if s.coded != nil {
+		return tooFewFragments(good, s.need(), a.full, a.errs)
 	}
 	return a.shortfall(s.w)
 }
@@ -276,7 +306,7 @@ func (s *streamBody) drain() error {
 	for open := len(s.writers); open > 0; {
 		select {
 		case <-s.ended:
-			if open--; s.finished() >= s.w.r.majority() {
+			if open--; s.finished() >= s.need() {
 				t.Reset(lagMax)
 			}
 		case <-s.ctx.Done():
@@ -296,13 +326,37 @@ func (s *streamBody) drain() error {
 	return s.enough()
 }
 
+// counts tells whether a slot counts towards the quorum, and its error. Of a register only primaries do; a fragment is as good anywhere.
+func (s *streamBody) counts(sw *slotWriter) (bool, error) {
+	primary, err := sw.state()
+	return primary || s.coded != nil, err
+}
+
+// need is how many slots must have all bytes.
+func (s *streamBody) need() int {
+	if s.coded != nil {
+		return s.w.r.shape.Quorum()
+	}
+	return s.w.r.majority()
+}
+
+// chunk is an empty chunk, and the room in it for bytes of the body.
+func (s *streamBody) chunk() (*chunk, []byte) {
+	if s.coded == nil {
+		buf := s.core.buffers.get()
+		return &chunk{buf: buf}, *buf
+	}
+	buf := s.coded.get()
+	return &chunk{buf: buf, pool: s.coded.pool}, (*buf)[:erasure.SegmentBytes]
+}
+
 // finished counts the primaries that have all bytes.
 func (s *streamBody) finished() int {
 	n := 0
 	for _, sw := range s.writers {
 		select {
 		case <-sw.done:
-			if primary, err := sw.state(); primary && err == nil {
+			if counts, err := s.counts(sw); counts && err == nil {
 				n++
 			}
 		default:
@@ -313,6 +367,9 @@ func (s *streamBody) finished() int {
 
 func (s *streamBody) commit(ctx context.Context, i int, _ peerapi.Device, cm peerapi.Commit) (peerapi.Outcome, error) {
 	sw := s.writers[i]
+	if s.coded != nil {
+		cm.Record.Fragment = s.coded.fragment(i)
+	}
 	sw.mu.Lock()
 	err := sw.err
 	switch {
@@ -339,7 +396,7 @@ func (s *streamBody) commit(ctx context.Context, i int, _ peerapi.Device, cm pee
 	if late {
 		_ = writer.Close() // it was committed, or its bytes are given up
 	}
-	if standsIn && err == nil {
+	if standsIn && err == nil && s.coded == nil {
 		return peerapi.Outcome{Listed: out.Listed, Gone: out.Gone}, errs.New(errs.Unavailable, "a handoff took the copy of %s/%s", s.w.r.targets[i].Peer, s.w.r.targets[i].Device)
 	}
 	return out, err

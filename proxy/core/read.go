@@ -244,6 +244,11 @@ func (c *Core) openObject(ctx context.Context, ref Ref, policy uint8, o OpenOpti
 	}
 	src.record = rec
 	out := &Object{Info: infoOf(ref, rec), source: src}
+	if rec.Coded != nil {
+		_ = src.close() // it has no bytes
+		out.source = &codedSource{core: c, object: r, coded: rec.Coded}
+		return out, nil
+	}
 	if o.Raw {
 		out.Info.Size = rec.StoredSize
 		return out, nil
@@ -269,7 +274,7 @@ func (c *Core) findVersion(ctx context.Context, src *plainSource, o OpenOptions)
 	for try := 0; ; try++ {
 		v := &view{r: src.r, order: src.order}
 		rec, err := c.lookupOpen(ctx, v, o.Newest, src)
-		if err == nil && c.alive(rec) && src.first == nil {
+		if err == nil && c.alive(rec) && src.first == nil && rec.Coded == nil {
 			// The nearest has another version, or none. Open it now: once open, it stays readable whatever is written over it.
 			src.record = rec
 			f := &failover{source: src, ctx: src.ctx, left: rec.StoredSize}

@@ -20,6 +20,8 @@ import (
 // An entry says "look", not "delete": what the upload's object is at that time decides. So an entry too many does no harm, and neither do two proxies at the same one.
 // Of an upload that was completed, the entry is there for the parts that the object is not made of. Should the object be another by then, somebody may still be
 // reading it: it is looked at again later.
+//
+// Sets of fragments are queued in the same way: UPLOAD is the set's name then, with the time of the record that named it.
 const (
 	reapContainer = "reap"
 	reapPolicy    = "" // the default
@@ -64,8 +66,11 @@ func (c *Core) giveUp(ctx context.Context, w *write, old []ended) {
 			continue
 		}
 		seen = r.upload
-		k := w.r.key
-		if err := c.reapLater(ctx, Ref{k.Account, k.Container, k.Object}, r.upload, reasonReplaced); err != nil {
+		k, id := w.r.key, r.upload
+		if _, _, err := peerapi.ParseFragmentSet(id); err == nil {
+			id += "." + r.at.String()
+		}
+		if err := c.reapLater(ctx, Ref{k.Account, k.Container, k.Object}, id, reasonReplaced); err != nil {
 			c.logger.LogAttrs(ctx, slog.LevelWarn, "replaced parts are not queued for deletion", slog.String("upload", r.upload), slog.Any("error", err))
 		}
 	}
@@ -138,6 +143,9 @@ func (c *Core) Sweep(ctx context.Context) (int, error) {
 
 // reap deletes an upload's parts, but for those that its object is made of. An upload under way keeps all.
 func (c *Core) reap(ctx context.Context, ref Ref, id, reason string) error {
+	if set, ended, ok := strings.Cut(id, "."); ok {
+		return c.reapFragments(ctx, ref, set, ended)
+	}
 	err := c.underWay(ctx, ref, id)
 	if err == nil {
 		return nil

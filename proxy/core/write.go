@@ -97,7 +97,7 @@ func (c *Core) slots(r *replicas) []slot {
 			up++
 		}
 	}
-	if up == len(out) || up < r.majority() {
+	if up == len(out) || up < r.majority() && !r.fragments {
 		return out
 	}
 	spare := c.spares(r)

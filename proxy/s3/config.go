@@ -210,6 +210,7 @@ func (c *call) createBucket() error {
 	if err != nil {
 		return err
 	}
+	location := ""
 	if len(strings.TrimSpace(string(body))) > 0 {
 		var cfg createBucketConfiguration
 		if err := parse(body, &cfg); err != nil {
@@ -218,11 +219,13 @@ func (c *call) createBucket() error {
 		if cfg.Location != nil || cfg.Bucket != nil || cfg.Tags != nil {
 			return fault.Newf(fault.NotImplemented, "Of CreateBucketConfiguration only LocationConstraint is supported.")
 		}
-		if l := cfg.LocationConstraint; l != "" && l != c.cfg.Region {
-			return fault.Newf(fault.InvalidLocationConstraint, "The specified location-constraint is not valid; this is %s", c.cfg.Region).With("LocationConstraint", l)
-		}
+		location = cfg.LocationConstraint
 	}
-	_, err = c.cfg.Core.PutContainer(c.ctx(), c.account(), c.bucket, core.PutContainer{MustMake: true})
+	policy, err := c.storagePolicy(location)
+	if err != nil {
+		return err
+	}
+	_, err = c.cfg.Core.PutContainer(c.ctx(), c.account(), c.bucket, core.PutContainer{Policy: policy, MustMake: true})
 	if errs.Is(err, errs.Exists) {
 		return fault.Wrap(fault.BucketAlreadyOwnedByYou, err).With("BucketName", c.bucket)
 	}

@@ -141,7 +141,7 @@ func begin(buf *bytes.Buffer, kind uint8, s *stored, data []byte) (entry, error)
 		if s.Record.Deleted {
 			e.flags |= flagDeleted
 		}
-		if s.Record.Kind == peerapi.KindMultipart {
+		if s.Record.Kind == peerapi.KindMultipart || s.Record.Coded != nil {
 			e.flags |= flagMultipart
 		}
 	}

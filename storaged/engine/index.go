@@ -26,7 +26,7 @@ const (
 // slot flags, kept in segments and hints too (as entry flags, see entry.go).
 const (
 	flagDeleted   = 1 << 1 // a tombstone
-	flagMultipart = 1 << 2 // a KindMultipart: who replaces it must be told its Upload
+	flagMultipart = 1 << 2 // a KindMultipart, or Coded: who replaces it must be told what became garbage
 	flagExternal  = 1 << 3 // the bytes are in a data file
 	flagDropped   = 1 << 4 // with flagDeleted: the version was given up here, its primaries have it. It counts as nothing held
 	flagLost      = 1 << 6 // in the index: the record was found corrupt

@@ -53,12 +53,16 @@ func Same(a, b *peerapi.Record) bool {
 	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
-// Replaced is the upload whose parts became garbage when next took the place of old, or "". A metadata update keeps its upload.
+// Replaced is the upload whose parts, or the set of fragments, that became garbage when next took the place of old, or "". A metadata update keeps both.
 func Replaced(old, next *peerapi.Record) string {
-	if old == nil || old.Kind != peerapi.KindMultipart || old.Upload == next.Upload {
-		return ""
+	switch {
+	case old == nil:
+	case old.Kind == peerapi.KindMultipart && old.Upload != next.Upload:
+		return old.Upload
+	case old.Coded != nil && (next.Coded == nil || old.Coded.Set != next.Coded.Set):
+		return old.Coded.Set
 	}
-	return old.Upload
+	return ""
 }
 
 // Check refuses records that no engine can keep: errs.Invalid.

@@ -35,7 +35,11 @@ type Record struct {
 	LockMode    string            `cbor:"16,keyasint,omitempty"` // reserved for Object Lock
 	LockUntil   int64             `cbor:"17,keyasint,omitempty"` // reserved for Object Lock: seconds since 1970
 	LegalHold   bool              `cbor:"18,keyasint,omitempty"` // reserved for Object Lock
-	Generation  uint32            `cbor:"19,keyasint,omitempty"` // reserved: the layout of the bytes (erasure coding)
+	Generation  uint32            `cbor:"19,keyasint,omitempty"` // reserved
+	// Coded is how an object's bytes are cut into fragments, which are kept under keys of their own: see fragment.go. nil: the bytes are here.
+	Coded *Coded `cbor:"20,keyasint,omitempty"`
+	// Fragment is set of a fragment.
+	Fragment *Fragment `cbor:"21,keyasint,omitempty"`
 }
 
 // Kind says what an object's bytes are.

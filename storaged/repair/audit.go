@@ -64,6 +64,9 @@ func (r *Repair) AuditPart(ctx context.Context, l auditable, part ring.Partition
 					corrupt++
 				}
 				all = errors.Join(all, err)
+				if !bad && err == nil {
+					all = errors.Join(all, r.collect(ctx, l, peerapi.Key{Policy: policy, Hash: m.Hash}, m))
+				}
 				if ctx.Err() != nil {
 					return all
 				}

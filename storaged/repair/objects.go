@@ -192,7 +192,7 @@ func (c *chunk) pull(ctx context.Context, w work) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.take(ctx, peerapi.Key{Policy: c.policy, Hash: h, Partition: w.partition}, s)
+		c.take(ctx, peerapi.Key{Policy: c.policy, Hash: h, Partition: w.partition}, s, w.primaries)
 	}
 }
 
@@ -230,10 +230,14 @@ func (c *chunk) giveUp(ctx context.Context, p ring.Partition, mine map[ring.Hash
 }
 
 // take gets one version from one of those that hold it.
-func (c *chunk) take(ctx context.Context, key peerapi.Key, s source) {
+func (c *chunk) take(ctx context.Context, key peerapi.Key, s source, primaries []peerapi.Target) {
 	var all error
 	for _, t := range s.from {
-		size, ok, err := c.takeFrom(ctx, key, s.Mark, t)
+		size, ok, err := c.takeFrom(ctx, key, s.Mark, t, primaries)
+		fragment := errors.Is(err, errFragment)
+		if fragment {
+			size, ok, err = c.rebuild(ctx, key, s, primaries)
+		}
 		if err == nil {
 			if ok {
 				c.report.Pulled++
@@ -242,13 +246,16 @@ func (c *chunk) take(ctx context.Context, key peerapi.Key, s source) {
 			return
 		}
 		all = errors.Join(all, fmt.Errorf("take %x at %d from %s/%s: %w", key.Hash, s.Timestamp, t.Peer, t.Device, err))
+		if fragment {
+			break // all were asked
+		}
 	}
 	c.report.Missing++
 	c.fail(all)
 }
 
 // takeFrom gets one version from one fellow. Not ok, and no error: it has been overtaken.
-func (c *chunk) takeFrom(ctx context.Context, key peerapi.Key, m peerapi.Mark, t peerapi.Target) (size int64, ok bool, err error) {
+func (c *chunk) takeFrom(ctx context.Context, key peerapi.Key, m peerapi.Mark, t peerapi.Target, primaries []peerapi.Target) (size int64, ok bool, err error) {
 	d := c.r.cfg.Devices.Device(t)
 	if m.Deleted {
 		st, err := d.Head(ctx, key)
@@ -264,6 +271,9 @@ func (c *chunk) takeFrom(ctx context.Context, key peerapi.Key, m peerapi.Mark, t
 	}
 	if err != nil {
 		return 0, false, err
+	}
+	if f := st.Record.Fragment; f != nil && int(f.Index) != slices.Index(primaries, c.self) {
+		return 0, false, errors.Join(errFragment, body.Close())
 	}
 	ok, err = c.local.Learn(ctx, *st.Record, body)
 	if err = errors.Join(err, body.Close()); err != nil {
@@ -334,6 +344,7 @@ func (c *chunk) drop(ctx context.Context, key peerapi.Key, at clock.Timestamp) {
 
 // bringHome brings one copy to those of its primaries that lack it.
 func (c *chunk) bringHome(ctx context.Context, key peerapi.Key, m peerapi.Mark, primaries []peerapi.Target, theirs map[peerapi.Target]map[ring.Hash]peerapi.Mark) {
+	primaries = c.fragmentHome(key, m, primaries)
 	home := 0
 	for _, t := range primaries {
 		marks, answered := theirs[t]
