@@ -162,6 +162,7 @@ func TestOldSecurityGroups(t *testing.T) {
 	if rule.text("security_group_rule.ip_range.cidr") != "0.0.0.0/0" {
 		t.Errorf("rule: %s", rule.body)
 	}
+	c.want(400, c.call("alice", "POST", "/os-security-group-rules", `{"security_group_rule": {"parent_group_id": "web", "ip_protocol": "tcp", "from_port": "22", "to_port": 22}}`))
 	c.want(202, c.call("alice", "DELETE", "/os-security-group-rules/"+rule.text("security_group_rule.id"), ""))
 	c.want(404, c.call("bob", "GET", "/os-security-groups/"+id, ""))
 	c.want(202, c.call("alice", "DELETE", "/os-security-groups/"+id, ""))

@@ -40,7 +40,7 @@ func oldRule(r state.Reader, rule net.Rule) neighbour.GroupRule {
 	}
 	if rule.RemoteGroup != "" {
 		g, _, _ := net.Optional(net.SecurityGroups.Get(r, rule.RemoteGroup)) // one that is gone has no name
-		d.RemoteGroup = neighbour.SecurityGroup{ID: rule.RemoteGroup, Name: g.Name}
+		d.RemoteGroup, d.RemoteProject = neighbour.SecurityGroup{ID: rule.RemoteGroup, Name: g.Name}, g.ProjectID
 	}
 	return d
 }

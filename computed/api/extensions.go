@@ -11,7 +11,7 @@ import (
 // extensions are what old clients look for before they use a call; microversions have taken their place.
 var extensions = []string{"os-aggregates", "os-availability-zone", "os-block-device-mapping", "os-block-device-mapping-v2-boot", "os-config-drive", "os-console-output", "os-consoles",
 	"os-disk-config", "os-extended-availability-zone", "os-extended-server-attributes", "os-extended-status", "os-extended-volumes", "os-flavor-access",
-	"os-flavor-extra-specs", "os-flavor-manage", "os-flavor-rxtx", "os-hypervisors", "os-instance-actions", "os-attach-interfaces", "os-keypairs", "os-lock-server", "os-multiple-create",
+	"os-flavor-extra-specs", "os-flavor-manage", "os-flavor-rxtx", "os-hosts", "os-hypervisors", "os-instance-actions", "os-attach-interfaces", "os-keypairs", "os-lock-server", "os-multiple-create",
 	"os-pause-server", "os-quota-class-sets", "os-quota-sets", "os-remote-consoles", "os-scheduler-hints", "os-security-groups", "os-server-groups", "os-server-usage", "os-services",
 	"os-simple-tenant-usage", "os-suspend-server", "os-user-data", "os-volumes"}
 

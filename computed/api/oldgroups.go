@@ -38,7 +38,7 @@ func (s *Server) groupRoutes() {
 func oldRule(r neighbour.GroupRule) document {
 	d := document{"id": r.ID, "parent_group_id": r.GroupID, "ip_protocol": orNull(r.Protocol), "from_port": r.FromPort, "to_port": r.ToPort, "ip_range": document{}, "group": document{}}
 	if r.RemoteGroup.ID != "" {
-		d["group"] = document{"name": r.RemoteGroup.Name}
+		d["group"] = document{"name": r.RemoteGroup.Name, "tenant_id": r.RemoteProject}
 	} else if r.CIDR != "" {
 		d["ip_range"] = document{"cidr": r.CIDR}
 	}
@@ -143,6 +143,9 @@ func createOldRule(c *call) error {
 	if _, err := netip.ParsePrefix(r.CIDR); r.CIDR != "" && err != nil {
 		f.Fail("cidr", "Invalid IP prefix '%s'", shorten(r.CIDR))
 	}
+	if r.GroupID != "" && !uuidPattern.MatchString(r.GroupID) {
+		f.Fail("parent_group_id", "Security group id should be uuid")
+	}
 	if r.FromPort > r.ToPort && r.Protocol != "icmp" {
 		f.Fail("from_port", "Former value cannot be greater than the later")
 	}
@@ -155,6 +158,9 @@ func createOldRule(c *call) error {
 	made, err := c.Networks.Groups().CreateRule(c.r.Context(), c.who, r)
 	if errs.Is(err, errs.NotFound) {
 		return errs.New(errs.NotFound, "Security group %s not found", shorten(r.GroupID))
+	}
+	if errs.Is(err, errs.Conflict) || errs.Is(err, errs.Exists) { // Nova answers 400
+		return errs.New(errs.Invalid, "%s", err)
 	}
 	if err != nil {
 		return err

@@ -94,6 +94,7 @@ type GroupRule struct {
 	FromPort, ToPort int    // -1: any
 	CIDR             string // of the source; "" with RemoteGroup
 	RemoteGroup      SecurityGroup
+	RemoteProject    string // of RemoteGroup
 }
 
 // Groups are the security groups as Nova's old calls see them, which clients below 2.36 use.
