@@ -104,6 +104,11 @@ func TestRepair_ADeadPeerCatchesUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	out, err := tryClient(first, dir, binary(t), "recon", "--data-dir", dir)
+	if err == nil || !strings.Contains(out, "peer-4 does not answer") || !strings.Contains(out, "3 of 4 peers answered, with 3 devices") {
+		t.Errorf("recon with peer 4 down: %v\n%s", err, out)
+	}
+	t.Log(out)
 	if err := first.Stop(); err != nil {
 		t.Fatal(err)
 	}

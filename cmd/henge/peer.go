@@ -48,6 +48,7 @@ type peer struct {
 	devices  *server.Devices
 	placed   atomic.Pointer[placement] // nil until the rings are known
 	repair   *repair.Repair
+	repairs  atomic.Pointer[repair.Repair] // the same, for who may ask before it is there
 	core     *core.Core
 	identity *identity.Identity
 	images   *imaged.Service    // nil unless the peer plays the role

@@ -20,6 +20,7 @@ func (p *peer) startRepair(life context.Context, placed placement) error {
 		Locals: p.storage.Locals, Devices: p.devices, Rings: repairRings{placed}, Clock: p.clock, Logger: p.logger, Counters: newRepairCounters(p.metrics),
 		BytesPerSecond: unlessNone(p.cfg.Storage.RepairMiB) << 20, AuditBytesPerSecond: unlessNone(p.cfg.Storage.AuditMiB) << 20,
 	})
+	p.repairs.Store(p.repair)
 	p.metrics.Gauges("henge_repair_missing", "Versions that a device lacked, or kept for others, at the end of the last pass of repair.", "device", func() map[string]float64 {
 		return p.repairGauge(func(r repair.Report) float64 { return float64(r.Missing) })
 	})

@@ -39,9 +39,10 @@ type peerStatus struct {
 }
 
 type deviceStatus struct {
-	Name  string        `json:"name"`
-	Error string        `json:"error,omitempty"`
-	Usage peerapi.Usage `json:"usage"`
+	Name   string        `json:"name"`
+	Error  string        `json:"error,omitempty"`
+	Usage  peerapi.Usage `json:"usage"`
+	Repair *repairStatus `json:"repair,omitempty"`
 }
 
 // status is this peer's.
@@ -160,21 +161,28 @@ func showStatus(ctx context.Context, t clusterTarget, out io.Writer) error {
 		return err
 	}
 	defer admin.Close()
-	members, err := admin.Members(ctx)
-	if err != nil {
-		return fmt.Errorf("ask for the members: %w", err)
-	}
-	published, err := publishedRings(ctx, admin.State())
+	reports, published, err := gather(ctx, admin)
 	if err != nil {
 		return err
 	}
-	var reports []report
+	printStatus(out, reports, published)
+	return judge(reports, published)
+}
+
+// gather asks every peer how it is, and for the rings in use.
+func gather(ctx context.Context, admin *cluster.AdminConn) (reports []report, published map[string]uint64, err error) {
+	members, err := admin.Members(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask for the members: %w", err)
+	}
+	if published, err = publishedRings(ctx, admin.State()); err != nil {
+		return nil, nil, err
+	}
 	for _, m := range members {
 		reports = append(reports, askStatus(ctx, admin, m))
 	}
 	slices.SortFunc(reports, func(a, b report) int { return strings.Compare(a.member.ID, b.member.ID) })
-	printStatus(out, reports, published)
-	return judge(reports, published)
+	return reports, published, nil
 }
 
 func askStatus(ctx context.Context, admin *cluster.AdminConn, m cluster.Member) report {

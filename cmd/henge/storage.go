@@ -121,7 +121,7 @@ func (p *peer) deviceStatus(ctx context.Context) []deviceStatus {
 		return nil
 	}
 	for _, h := range p.storage.Health(ctx) {
-		s := deviceStatus{Name: h.Name, Usage: h.Usage}
+		s := deviceStatus{Name: h.Name, Usage: h.Usage, Repair: p.repairOf(h.Name)}
 		if h.Error != nil {
 			s.Error = h.Error.Error()
 		}
