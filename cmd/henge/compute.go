@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"henge/cluster/rpc"
+	"henge/cmd/henge/guests"
 	"henge/computed"
 	"henge/computed/hypervisor"
 	"henge/computed/hypervisor/libvirt"
@@ -89,8 +90,8 @@ func startCompute(p *peer, life context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := computed.Config{Store: p.node.State(), Tokens: p.identity.Tokens(), Clock: clock.System{}, Logger: p.logger, Images: guestImages{p.images},
-		Networks: guestNetworks{p.node.State(), networks}, Volumes: p.guestVolumes(p.images), Scheduler: guestScheduler{p.placing}, Alive: p.node.Alive, Remote: p.remoteConsole,
+	cfg := computed.Config{Store: p.node.State(), Tokens: p.identity.Tokens(), Clock: clock.System{}, Logger: p.logger, Images: guests.Images{Service: p.images},
+		Networks: guests.Networks{Store: p.node.State(), Netd: networks}, Volumes: p.guestVolumes(p.images), Scheduler: guests.Scheduler{Service: p.placing}, Alive: p.node.Alive, Remote: p.remoteConsole,
 		Driver: driver, Host: p.computeHost(), Dir: dir, ImageBytesMax: c.ImageCacheGiB << 30}
 	s, err := computed.New(cfg)
 	if err != nil {

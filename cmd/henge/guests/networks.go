@@ -1,4 +1,4 @@
-package main
+package guests
 
 import (
 	"context"
@@ -16,16 +16,16 @@ import (
 	net "henge/netd/model"
 )
 
-// guestNetworks shows the network service to compute.
-type guestNetworks struct {
-	store state.Store
-	netd  *netd.Service
+// Networks shows the network service to compute.
+type Networks struct {
+	Store state.Store
+	Netd  *netd.Service
 }
 
-func (n guestNetworks) update(ctx context.Context, fn func(w state.Writer) error) error {
+func (n Networks) update(ctx context.Context, fn func(w state.Writer) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
 	defer cancel()
-	return n.store.Update(ctx, fn)
+	return n.Store.Update(ctx, fn)
 }
 
 // mayUse follows Neutron's rules: the owner's, shared ones, and those that are lent.
@@ -47,9 +47,9 @@ func describeNetwork(r state.Reader, network net.Network) (neighbour.Network, er
 }
 
 // Available leaves out what only admins may use: an admin's server goes on his own project's networks.
-func (n guestNetworks) Available(ctx context.Context, who *authn.Identity) (all []neighbour.Network, err error) {
+func (n Networks) Available(ctx context.Context, who *authn.Identity) (all []neighbour.Network, err error) {
 	plain := &authn.Identity{ProjectID: who.ProjectID}
-	err = n.store.View(ctx, func(r state.Reader) error {
+	err = n.Store.View(ctx, func(r state.Reader) error {
 		for network, err := range net.Networks.All(r) {
 			if err != nil {
 				return err
@@ -68,8 +68,8 @@ func (n guestNetworks) Available(ctx context.Context, who *authn.Identity) (all 
 	return all, err
 }
 
-func (n guestNetworks) Network(ctx context.Context, who *authn.Identity, id string) (d neighbour.Network, err error) {
-	err = n.store.View(ctx, func(r state.Reader) error {
+func (n Networks) Network(ctx context.Context, who *authn.Identity, id string) (d neighbour.Network, err error) {
+	err = n.Store.View(ctx, func(r state.Reader) error {
 		network, err := core.Network(r, id)
 		if err == nil && !mayUse(r, who, network) && !network.External {
 			err = errs.New(errs.NotFound, "Network %s could not be found.", id)
@@ -84,7 +84,7 @@ func (n guestNetworks) Network(ctx context.Context, who *authn.Identity, id stri
 }
 
 // AutoNetwork is the one network that the project has; none is made up.
-func (n guestNetworks) AutoNetwork(ctx context.Context, who *authn.Identity) (neighbour.Network, error) {
+func (n Networks) AutoNetwork(ctx context.Context, who *authn.Identity) (neighbour.Network, error) {
 	all, err := n.Available(ctx, who)
 	if err != nil {
 		return neighbour.Network{}, err
@@ -138,8 +138,8 @@ func describePort(r state.Reader, p net.Port) (neighbour.Port, error) {
 	return d, nil
 }
 
-func (n guestNetworks) Port(ctx context.Context, who *authn.Identity, id string) (d neighbour.Port, err error) {
-	err = n.store.View(ctx, func(r state.Reader) error {
+func (n Networks) Port(ctx context.Context, who *authn.Identity, id string) (d neighbour.Port, err error) {
+	err = n.Store.View(ctx, func(r state.Reader) error {
 		p, err := core.Port(r, id)
 		if err == nil && p.ProjectID != who.ProjectID && !who.HasRole("admin") {
 			err = errs.New(errs.NotFound, "Port %s could not be found.", id)
@@ -153,8 +153,8 @@ func (n guestNetworks) Port(ctx context.Context, who *authn.Identity, id string)
 	return d, err
 }
 
-func (n guestNetworks) PortsOf(ctx context.Context, serverID string) (all []neighbour.Port, err error) {
-	err = n.store.View(ctx, func(r state.Reader) error {
+func (n Networks) PortsOf(ctx context.Context, serverID string) (all []neighbour.Port, err error) {
+	err = n.Store.View(ctx, func(r state.Reader) error {
 		ports, err := net.PortsOf(r, serverID)
 		for _, p := range ports {
 			if !p.Compute() {
@@ -171,9 +171,9 @@ func (n guestNetworks) PortsOf(ctx context.Context, serverID string) (all []neig
 	return all, err
 }
 
-func (n guestNetworks) Ports(ctx context.Context, ids []string) (map[string]neighbour.Port, error) {
+func (n Networks) Ports(ctx context.Context, ids []string) (map[string]neighbour.Port, error) {
 	found := map[string]neighbour.Port{}
-	err := n.store.View(ctx, func(r state.Reader) error {
+	err := n.Store.View(ctx, func(r state.Reader) error {
 		for _, id := range ids {
 			p, there, err := net.Optional(net.Ports.Get(r, id))
 			if err != nil {
@@ -216,10 +216,10 @@ func groupIn(r state.Reader, who *authn.Identity, idOrName string) (net.Security
 	return g, errs.New(errs.Conflict, "Multiple security groups found matching '%s'. Use an ID to be more specific.", idOrName)
 }
 
-func (n guestNetworks) Group(ctx context.Context, who *authn.Identity, idOrName string) (d neighbour.SecurityGroup, err error) {
+func (n Networks) Group(ctx context.Context, who *authn.Identity, idOrName string) (d neighbour.SecurityGroup, err error) {
 	err = n.update(ctx, func(w state.Writer) error { // the project's default group is made when it is first asked for
 		if idOrName == "default" {
-			g, err := n.netd.Core().DefaultGroup(w, who.ProjectID)
+			g, err := n.Netd.Core().DefaultGroup(w, who.ProjectID)
 			d = neighbour.SecurityGroup{ID: g.ID, Name: g.Name}
 			return err
 		}
@@ -230,14 +230,14 @@ func (n guestNetworks) Group(ctx context.Context, who *authn.Identity, idOrName 
 	return d, err
 }
 
-func (n guestNetworks) SetGroups(ctx context.Context, _ *authn.Identity, portID string, groupIDs []string) error {
+func (n Networks) SetGroups(ctx context.Context, _ *authn.Identity, portID string, groupIDs []string) error {
 	return n.update(ctx, func(w state.Writer) error {
 		p, err := core.Port(w, portID)
 		if err != nil {
 			return err
 		}
 		p.Groups = groupIDs
-		_, err = n.netd.Core().UpdatePort(w, core.PortChange{Port: p})
+		_, err = n.Netd.Core().UpdatePort(w, core.PortChange{Port: p})
 		return err
 	})
 }
@@ -245,7 +245,7 @@ func (n guestNetworks) SetGroups(ctx context.Context, _ *authn.Identity, portID 
 // keyDescription marks a port that compute made, so that it finds it again.
 const keyDescription = "made for a server: "
 
-func (n guestNetworks) CreatePort(ctx context.Context, who *authn.Identity, req neighbour.PortRequest) (d neighbour.Port, err error) {
+func (n Networks) CreatePort(ctx context.Context, who *authn.Identity, req neighbour.PortRequest) (d neighbour.Port, err error) {
 	err = n.update(ctx, func(w state.Writer) error {
 		mine, err := net.PortsOf(w, req.ServerID)
 		if err != nil {
@@ -268,7 +268,7 @@ func (n guestNetworks) CreatePort(ctx context.Context, who *authn.Identity, req 
 	return d, err
 }
 
-func (n guestNetworks) create(w state.Writer, who *authn.Identity, req neighbour.PortRequest) (net.Port, error) {
+func (n Networks) create(w state.Writer, who *authn.Identity, req neighbour.PortRequest) (net.Port, error) {
 	asked := core.PortRequest{Port: net.Port{NetworkID: req.NetworkID, DeviceID: req.ServerID, DeviceOwner: net.OwnerComputePrefix + "nova", AdminUp: true, BindingHost: req.Host}}
 	asked.ProjectID, asked.Description = req.ProjectID, keyDescription+req.Key
 	if req.FixedIP != "" {
@@ -281,7 +281,7 @@ func (n guestNetworks) create(w state.Writer, who *authn.Identity, req neighbour
 	owner := &authn.Identity{ProjectID: req.ProjectID, Roles: who.Roles}
 	for _, name := range req.Groups {
 		if name == "default" {
-			g, err := n.netd.Core().DefaultGroup(w, req.ProjectID)
+			g, err := n.Netd.Core().DefaultGroup(w, req.ProjectID)
 			if err != nil {
 				return net.Port{}, err
 			}
@@ -293,14 +293,14 @@ func (n guestNetworks) create(w state.Writer, who *authn.Identity, req neighbour
 		}
 		asked.Groups, asked.GroupsGiven = append(asked.Groups, g.ID), true
 	}
-	return n.netd.Core().CreatePort(w, asked)
+	return n.Netd.Core().CreatePort(w, asked)
 }
 
-func (n guestNetworks) bind(w state.Writer, portID, serverID, host string) (net.Port, error) {
-	return n.netd.Core().BindPort(w, portID, core.Binding{Host: host, DeviceID: serverID, DeviceOwner: net.OwnerComputePrefix + "nova"})
+func (n Networks) bind(w state.Writer, portID, serverID, host string) (net.Port, error) {
+	return n.Netd.Core().BindPort(w, portID, core.Binding{Host: host, DeviceID: serverID, DeviceOwner: net.OwnerComputePrefix + "nova"})
 }
 
-func (n guestNetworks) BindPort(ctx context.Context, _ *authn.Identity, portID, serverID, host string) (d neighbour.Port, err error) {
+func (n Networks) BindPort(ctx context.Context, _ *authn.Identity, portID, serverID, host string) (d neighbour.Port, err error) {
 	err = n.update(ctx, func(w state.Writer) error {
 		p, err := n.bind(w, portID, serverID, host)
 		if err == nil {
@@ -312,7 +312,7 @@ func (n guestNetworks) BindPort(ctx context.Context, _ *authn.Identity, portID, 
 }
 
 // ifOf does something with a port if it is still the server's.
-func (n guestNetworks) ifOf(ctx context.Context, portID, serverID string, do func(w state.Writer) error) error {
+func (n Networks) ifOf(ctx context.Context, portID, serverID string, do func(w state.Writer) error) error {
 	return n.update(ctx, func(w state.Writer) error {
 		p, there, err := net.Optional(net.Ports.Get(w, portID))
 		if err != nil || !there || p.DeviceID != serverID {
@@ -322,30 +322,30 @@ func (n guestNetworks) ifOf(ctx context.Context, portID, serverID string, do fun
 	})
 }
 
-func (n guestNetworks) UnbindPort(ctx context.Context, portID, serverID string) error {
+func (n Networks) UnbindPort(ctx context.Context, portID, serverID string) error {
 	return n.ifOf(ctx, portID, serverID, func(w state.Writer) error {
-		_, err := n.netd.Core().UnbindPort(w, portID)
+		_, err := n.Netd.Core().UnbindPort(w, portID)
 		return err
 	})
 }
 
-func (n guestNetworks) DeletePort(ctx context.Context, portID, serverID string) error {
-	return n.ifOf(ctx, portID, serverID, func(w state.Writer) error { return n.netd.Core().DeletePort(w, portID) })
+func (n Networks) DeletePort(ctx context.Context, portID, serverID string) error {
+	return n.ifOf(ctx, portID, serverID, func(w state.Writer) error { return n.Netd.Core().DeletePort(w, portID) })
 }
 
-func (n guestNetworks) Wired(ctx context.Context, portID, host string) (neighbour.Wire, error) {
-	seen, err := n.netd.Wait(ctx, portID, host)
+func (n Networks) Wired(ctx context.Context, portID, host string) (neighbour.Wire, error) {
+	seen, err := n.Netd.Wait(ctx, portID, host)
 	return neighbour.Wire{Tap: seen.Device, MTU: seen.MTU}, err
 }
 
 // changeAddresses replaces a port's addresses by what fn makes of them.
-func (n guestNetworks) changeAddresses(ctx context.Context, portID string, fn func(old []net.FixedIP) []core.AddressRequest) (d neighbour.Port, err error) {
+func (n Networks) changeAddresses(ctx context.Context, portID string, fn func(old []net.FixedIP) []core.AddressRequest) (d neighbour.Port, err error) {
 	err = n.update(ctx, func(w state.Writer) error {
 		p, err := core.Port(w, portID)
 		if err != nil {
 			return err
 		}
-		if p, err = n.netd.Core().UpdatePort(w, core.PortChange{Port: p, Addresses: fn(p.FixedIPs), AddressesGiven: true}); err == nil {
+		if p, err = n.Netd.Core().UpdatePort(w, core.PortChange{Port: p, Addresses: fn(p.FixedIPs), AddressesGiven: true}); err == nil {
 			d, err = describePort(w, p)
 		}
 		return err
@@ -353,7 +353,7 @@ func (n guestNetworks) changeAddresses(ctx context.Context, portID string, fn fu
 	return d, err
 }
 
-func (n guestNetworks) AddFixedIP(ctx context.Context, _ *authn.Identity, portID, _ string) (neighbour.Port, error) {
+func (n Networks) AddFixedIP(ctx context.Context, _ *authn.Identity, portID, _ string) (neighbour.Port, error) {
 	return n.changeAddresses(ctx, portID, func(old []net.FixedIP) (all []core.AddressRequest) {
 		for _, ip := range old {
 			all = append(all, core.AddressRequest{SubnetID: ip.SubnetID, IP: ip.IP})
@@ -365,7 +365,7 @@ func (n guestNetworks) AddFixedIP(ctx context.Context, _ *authn.Identity, portID
 	})
 }
 
-func (n guestNetworks) RemoveFixedIP(ctx context.Context, _ *authn.Identity, portID, ip string) (neighbour.Port, error) {
+func (n Networks) RemoveFixedIP(ctx context.Context, _ *authn.Identity, portID, ip string) (neighbour.Port, error) {
 	return n.changeAddresses(ctx, portID, func(old []net.FixedIP) (all []core.AddressRequest) {
 		for _, have := range old {
 			if have.IP.String() != ip {

@@ -1,4 +1,4 @@
-package main
+package guests
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"henge/scheduler"
 )
 
-// guestScheduler shows the scheduler to compute.
-type guestScheduler struct{ *scheduler.Service }
+// Scheduler shows the scheduler to compute.
+type Scheduler struct{ *scheduler.Service }
 
-func (g guestScheduler) Place(ctx context.Context, w state.Writer, c neighbour.Claim) (string, error) {
+func (g Scheduler) Place(ctx context.Context, w state.Writer, c neighbour.Claim) (string, error) {
 	r := scheduler.Request{ServerID: c.ServerID, ProjectID: c.ProjectID, VCPUs: int64(c.VCPUs), RAMMiB: int64(c.RAMMiB), DiskGiB: int64(c.DiskGiB), Zone: c.Zone, Host: c.Host, Without: c.Without,
 		ExtraSpecs: c.Flavor.ExtraSpecs, Image: c.Image.Properties, SameHost: hint(c.Hints, "same_host"), DifferentHost: hint(c.Hints, "different_host")}
 	if c.Group != nil {
@@ -39,7 +39,7 @@ func hint(hints map[string]any, name string) []string {
 	return nil
 }
 
-func (g guestScheduler) Report(w state.Writer, h model.Host) error {
+func (g Scheduler) Report(w state.Writer, h model.Host) error {
 	down := h.Problem
 	switch {
 	case h.Disabled:

@@ -1,4 +1,4 @@
-package main
+package guests
 
 import (
 	"context"
@@ -12,10 +12,10 @@ import (
 	"henge/internal/errs"
 )
 
-// guestImages shows the image service to compute.
-type guestImages struct{ *imaged.Service }
+// Images shows the image service to compute.
+type Images struct{ *imaged.Service }
 
-func (g guestImages) Describe(ctx context.Context, who *authn.Identity, id string) (neighbour.Image, error) {
+func (g Images) Describe(ctx context.Context, who *authn.Identity, id string) (neighbour.Image, error) {
 	image, err := g.Image(ctx, who, id)
 	if err != nil {
 		return neighbour.Image{}, err
@@ -36,7 +36,7 @@ func (g guestImages) Describe(ctx context.Context, who *authn.Identity, id strin
 	return d, nil
 }
 
-func (g guestImages) Open(ctx context.Context, who *authn.Identity, id string) (io.ReadCloser, error) {
+func (g Images) Open(ctx context.Context, who *authn.Identity, id string) (io.ReadCloser, error) {
 	content, err := g.Service.Open(ctx, who, id)
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func (g guestImages) Open(ctx context.Context, who *authn.Identity, id string) (
 	return content.Read(ctx, 0, content.Image.Data.Size)
 }
 
-func (g guestImages) Create(ctx context.Context, who *authn.Identity, n neighbour.NewImage) (string, error) {
+func (g Images) Create(ctx context.Context, who *authn.Identity, n neighbour.NewImage) (string, error) {
 	draft := images.Image{Name: &n.Name, DiskFormat: n.Format, ContainerFormat: "bare", MinDisk: int64(n.MinDiskGiB), MinRAM: int64(n.MinRAMMiB), Properties: map[string]*string{}}
 	for k, v := range n.Properties {
 		draft.Properties[k] = &v
@@ -53,12 +53,12 @@ func (g guestImages) Create(ctx context.Context, who *authn.Identity, n neighbou
 	return image.ID, err
 }
 
-func (g guestImages) Upload(ctx context.Context, who *authn.Identity, id string, bytes io.Reader) error {
+func (g Images) Upload(ctx context.Context, who *authn.Identity, id string, bytes io.Reader) error {
 	_, err := g.Service.Upload(ctx, who, id, bytes, -1)
 	return err
 }
 
-func (g guestImages) Delete(ctx context.Context, who *authn.Identity, id string) error {
+func (g Images) Delete(ctx context.Context, who *authn.Identity, id string) error {
 	err := g.Service.Delete(ctx, who, id)
 	if errs.Is(err, errs.NotFound) {
 		return nil

@@ -1,4 +1,4 @@
-package main
+package guests
 
 import (
 	"context"
@@ -12,9 +12,9 @@ import (
 )
 
 // Groups are the security groups for Nova's old calls.
-func (n guestNetworks) Groups() neighbour.Groups { return guestGroups{n} }
+func (n Networks) Groups() neighbour.Groups { return guestGroups{n} }
 
-type guestGroups struct{ n guestNetworks }
+type guestGroups struct{ n Networks }
 
 func detailGroup(r state.Reader, g net.SecurityGroup) (neighbour.GroupDetail, error) {
 	d := neighbour.GroupDetail{SecurityGroup: neighbour.SecurityGroup{ID: g.ID, Name: g.Name}, Description: g.Description, ProjectID: g.ProjectID}
@@ -49,7 +49,7 @@ func (g guestGroups) Groups(ctx context.Context, who *authn.Identity) (all []nei
 	if _, err := g.n.Group(ctx, who, "default"); err != nil {
 		return nil, err
 	}
-	err = g.n.store.View(ctx, func(r state.Reader) error {
+	err = g.n.Store.View(ctx, func(r state.Reader) error {
 		for row, err := range net.SecurityGroups.Where(r, "project", who.ProjectID) {
 			if err != nil {
 				return err
@@ -75,7 +75,7 @@ func owned(r state.Reader, who *authn.Identity, id string) (net.SecurityGroup, e
 }
 
 func (g guestGroups) GroupDetail(ctx context.Context, who *authn.Identity, id string) (d neighbour.GroupDetail, err error) {
-	err = g.n.store.View(ctx, func(r state.Reader) error {
+	err = g.n.Store.View(ctx, func(r state.Reader) error {
 		row, err := owned(r, who, id)
 		if err == nil {
 			d, err = detailGroup(r, row)
@@ -87,7 +87,7 @@ func (g guestGroups) GroupDetail(ctx context.Context, who *authn.Identity, id st
 
 func (g guestGroups) CreateGroup(ctx context.Context, who *authn.Identity, name, description string) (d neighbour.GroupDetail, err error) {
 	err = g.n.update(ctx, func(w state.Writer) error {
-		row, err := g.n.netd.Core().CreateGroup(w, net.SecurityGroup{Standard: net.Standard{ProjectID: who.ProjectID, Name: name, Description: description}})
+		row, err := g.n.Netd.Core().CreateGroup(w, net.SecurityGroup{Standard: net.Standard{ProjectID: who.ProjectID, Name: name, Description: description}})
 		if err == nil {
 			d, err = detailGroup(w, row)
 		}
@@ -103,7 +103,7 @@ func (g guestGroups) UpdateGroup(ctx context.Context, who *authn.Identity, id, n
 			return err
 		}
 		row.Name, row.Description = name, description
-		if row, err = g.n.netd.Core().UpdateGroup(w, row); err == nil {
+		if row, err = g.n.Netd.Core().UpdateGroup(w, row); err == nil {
 			d, err = detailGroup(w, row)
 		}
 		return err
@@ -120,7 +120,7 @@ func (g guestGroups) DeleteGroup(ctx context.Context, who *authn.Identity, id st
 		if row.IsDefault {
 			return errs.New(errs.Invalid, "Unable to delete system group 'default'")
 		}
-		return g.n.netd.Core().DeleteGroup(w, id)
+		return g.n.Netd.Core().DeleteGroup(w, id)
 	})
 }
 
@@ -144,7 +144,7 @@ func (g guestGroups) CreateRule(ctx context.Context, who *authn.Identity, r neig
 		if _, err := owned(w, who, r.GroupID); err != nil {
 			return err
 		}
-		made, err := g.n.netd.Core().CreateRule(w, rule)
+		made, err := g.n.Netd.Core().CreateRule(w, rule)
 		d = oldRule(w, made)
 		return err
 	})
@@ -163,6 +163,6 @@ func (g guestGroups) DeleteRule(ctx context.Context, who *authn.Identity, id str
 		if err != nil {
 			return err
 		}
-		return g.n.netd.Core().DeleteRule(w, id)
+		return g.n.Netd.Core().DeleteRule(w, id)
 	})
 }
