@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -115,7 +116,8 @@ func (d *Driver) classify(l *lv.Libvirt, what string, err error) error {
 	}
 	var known lv.Error
 	if !errors.As(err, &known) {
-		if !l.IsConnected() {
+		// Whoever writes may learn of the end of a connection before its reader does.
+		if broken := (*net.OpError)(nil); !l.IsConnected() || errors.As(err, &broken) || errors.Is(err, lv.ErrInterrupted) {
 			return fmt.Errorf("%w: %s: %w", hypervisor.ErrDown, what, err)
 		}
 		return fmt.Errorf("%s: %w", what, err)
