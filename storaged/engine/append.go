@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"henge/internal/checksum"
 	"henge/internal/clock"
 	"henge/internal/durable"
 	"henge/internal/errs"
@@ -14,7 +15,12 @@ import (
 const (
 	batchBytesMax = 4 << 20  // a batch takes no more after it has as many
 	bufferKeepMax = 96 << 10 // a request's buffer that grew larger is not pooled
+
+	pageBytes = 4 << 10 // what the kernel writes of a file at once
+	padShare  = 4       // at most one byte in four more
 )
+
+var zeros [pageBytes]byte
 
 func clockOf(p Position) clock.Timestamp { return clock.Timestamp(p) }
 
@@ -262,6 +268,7 @@ func (a *appender) sync() error {
 		return err
 	}
 	off := a.cur.end.Load()
+	pad := a.pad(off)
 	place := func(e *entry) {
 		b := a.batch[e.off:]
 		if e.flags&flagDeleted != 0 && e.file == 0 {
@@ -276,6 +283,9 @@ func (a *appender) sync() error {
 	for i := range a.releases {
 		place(&a.releases[i])
 	}
+	for i := range pad {
+		place(&pad[i])
+	}
 	if err := a.writeAt(off); err != nil {
 		return err
 	}
@@ -283,8 +293,22 @@ func (a *appender) sync() error {
 	for _, r := range a.taken {
 		a.cur.entries = append(a.cur.entries, r.entry)
 	}
-	a.cur.entries = append(a.cur.entries, a.releases...)
+	a.cur.entries = append(append(a.cur.entries, a.releases...), pad...)
 	return nil
+}
+
+// pad fills the batch, which is to lie at off, up to the end of a page, if that is little for what it saves: the next batch need not write that page once
+// more. It gives the entry that does, or none.
+func (a *appender) pad(off int64) []entry {
+	end := off + int64(len(a.batch))
+	n := int(-end & (pageBytes - 1))
+	if n < headerBytes || n*padShare > len(a.batch) || end+int64(n)+headerBytes > a.store.cfg.SegmentBytes {
+		return nil
+	}
+	e := entry{kind: entryPad, dataLen: uint32(n - headerBytes)}
+	e.dataSum = checksum.Of(zeros[:e.dataLen])
+	a.put(&e, zeros[:n])
+	return []entry{e}
 }
 
 // writeAt writes the batch and syncs it. A full disk leaves the log as it was; any other error ends all writing.

@@ -33,6 +33,7 @@ const (
 	entryRelease = 4 // of the journal stream, up to a position
 	entryLost    = 5 // the record of this key and timestamp was found corrupt
 	entryEnd     = 6 // the last of a segment
+	entryPad     = 7 // zeros up to the end of a page
 )
 
 // flagBatch marks the first entry of what was written and synced at once. A hole that such an entry follows was synced once: it is damage, not a torn tail.
@@ -91,7 +92,7 @@ func decodeEntry(b []byte, salt uint32) (e entry, ok bool) {
 	}
 	e = entry{kind: b[5], flags: b[6], policy: b[7], metaLen: le.Uint32(b[8:]), dataLen: le.Uint32(b[12:]), seq: le.Uint64(b[16:]), hash: ring.Hash(b[24:40]),
 		ts: clock.Timestamp(le.Uint64(b[40:])), file: le.Uint64(b[48:]), metaSum: le.Uint32(b[56:]), dataSum: le.Uint32(b[60:]), segment: le.Uint32(b[64:])}
-	return e, e.metaLen <= metaBytesMax && e.dataLen <= dataBytesMax && e.kind >= entryRecord && e.kind <= entryEnd && e.ts >= 0
+	return e, e.metaLen <= metaBytesMax && e.dataLen <= dataBytesMax && e.kind >= entryRecord && e.kind <= entryPad && e.ts >= 0
 }
 
 // payloadHolds checks all that follows the header in b.
