@@ -65,6 +65,7 @@ type storageConfig struct {
 	ReserveMiB     int64   `toml:"reserve_mib"`
 	RepairMiB      int64   `toml:"repair_mib_per_second"`
 	AuditMiB       int64   `toml:"audit_mib_per_second"`
+	ExpirePerSec   int64   `toml:"expire_per_second"`
 	ReservePercent float64 `toml:"reserve_percent"`
 }
 

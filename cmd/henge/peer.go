@@ -153,6 +153,7 @@ func (p *peer) wire(life context.Context) (err error) {
 		return fmt.Errorf("start the proxy: %w", err)
 	}
 	p.run(life, "proxy", p.core.Run)
+	p.startExpirer(life, placed)
 	return p.wireNetworks(life)
 }
 

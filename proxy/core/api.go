@@ -48,6 +48,8 @@ type Service interface {
 	UpdateMeta(ctx context.Context, ref Ref, change func(Info) (Metadata, error)) (Info, error)
 	// Delete deletes an object: errs.NotFound if there was none. With check it is conditional, as in PutRequest.
 	Delete(ctx context.Context, ref Ref, check Check) error
+	// DeleteExpiring deletes an object whose DeleteAt is at, expired or not: errs.Precondition when it is another, errs.NotFound if there is no object.
+	DeleteExpiring(ctx context.Context, ref Ref, at int64) error
 
 	// CreateUpload begins a multipart upload; the object gets p's metadata when it is completed.
 	CreateUpload(ctx context.Context, ref Ref, meta Metadata) (Upload, error)

@@ -2,6 +2,7 @@ package swift
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 
 	"henge/internal/errs"
@@ -119,11 +120,30 @@ func (q *request) deleteObject() error {
 	if q.query.Get("multipart-manifest") == "delete" {
 		return q.deleteSLO()
 	}
+	if v := q.r.Header.Get("X-If-Delete-At"); v != "" {
+		return q.deleteExpiring(v)
+	}
 	check, err := writeCheck(q.r.Header)
 	if err != nil {
 		return err
 	}
 	if err := q.h.Core.Delete(q.r.Context(), q.ref(), check); err != nil {
+		return err
+	}
+	return q.answerHTML(http.StatusNoContent)
+}
+
+// deleteExpiring is a DELETE that counts only while the object has that X-Delete-At.
+func (q *request) deleteExpiring(v string) error {
+	at, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+	if err != nil {
+		return text(http.StatusBadRequest, "Bad X-If-Delete-At header value")
+	}
+	err = q.h.Core.DeleteExpiring(q.r.Context(), q.ref(), at)
+	if errs.Is(err, errs.Precondition) {
+		return text(http.StatusPreconditionFailed, "X-If-Delete-At and X-Delete-At do not match")
+	}
+	if err != nil {
 		return err
 	}
 	return q.answerHTML(http.StatusNoContent)

@@ -237,7 +237,7 @@ func (s *Store) writeIndex(tx *bbolt.Tx, w *work, rows []peerapi.Row) error {
 	}
 	horizon := s.horizon(have.Info, w.x.key)
 	for _, r := range rows {
-		if err := have.putRow(b, r, horizon); err != nil {
+		if err := have.putRow(b, dueOf(tx, h), r, horizon); err != nil {
 			return err
 		}
 	}
@@ -261,17 +261,21 @@ func (s *Store) horizon(i peerapi.IndexInfo, key peerapi.Key) clock.Timestamp {
 }
 
 // putRow merges one row into the tree, and into the counts kept with it.
-func (have *stored) putRow(b *bbolt.Bucket, r peerapi.Row, horizon clock.Timestamp) error {
+func (have *stored) putRow(b *bbolt.Bucket, due dueIndex, r peerapi.Row, horizon clock.Timestamp) error {
 	key := appendRowKey(make([]byte, 0, len(r.Name)+1), r.Name)
+	var old peerapi.Row
 	if raw := b.Get(key); raw != nil {
-		old, err := decodeRow(r.Name, raw, nil)
-		if err != nil {
+		var err error
+		if old, err = decodeRow(r.Name, raw, nil); err != nil {
 			return err
 		}
 		if !r.Supersedes(old) {
 			return nil
 		}
 		have.tally(old, -1)
+	}
+	if err := due.replace(old, r); err != nil {
+		return err
 	}
 	if r.Deleted && r.Timestamp <= horizon {
 		if err := b.Delete(key); err != nil {

@@ -38,6 +38,19 @@ func (m *model) count() (n, bytes int64) {
 	return n, bytes
 }
 
+// checkDue: all that expires is in the order of it, and nothing else.
+func (m *model) checkDue(rt *rapid.T, b *bed) {
+	want := 0
+	for _, r := range m.rows {
+		if expires(r) {
+			want++
+		}
+	}
+	if due, _, err := b.Due(1000, nil, 1000); err != nil || len(due) != want {
+		rt.Fatalf("%d rows expire, want %d (%v)", len(due), want, err)
+	}
+}
+
 // page is what ListQuery and ListPage promise, said in the plainest way.
 func (m *model) page(q peerapi.ListQuery) (rows []peerapi.Row, more bool, end string) {
 	names := slices.Sorted(maps.Keys(m.rows))
@@ -92,6 +105,7 @@ var rows = rapid.Custom(func(t *rapid.T) peerapi.Row {
 		r.Size = int64(rapid.IntRange(0, 1000).Draw(t, "size"))
 		r.ETag = rapid.SampledFrom([]string{"", "d41d8cd98f00b204e9800998ecf8427e", "D41d8cd98f00b204e9800998ecf8427e", "x-3"}).Draw(t, "etag")
 		r.ContentType = rapid.SampledFrom([]string{"", "text/plain", "x/y"}).Draw(t, "type")
+		r.DeleteAt = int64(rapid.SampledFrom([]int{0, 0, 7, 8, 300}).Draw(t, "expires"))
 	}
 	return r
 })
@@ -145,6 +159,7 @@ func TestModel(t *testing.T) {
 				if err := b.Flush(); err != nil {
 					rt.Fatal(err)
 				}
+				m.checkDue(rt, b)
 			},
 			"crash": func(*rapid.T) { b.crash() },
 			"": func(rt *rapid.T) {

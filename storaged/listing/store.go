@@ -1,7 +1,9 @@
 package listing
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -66,6 +68,8 @@ type Store struct {
 	stop    chan struct{}
 	stopped chan struct{}
 	closing sync.Once
+	filling sync.WaitGroup     // fillDue
+	ordered bool               // when it was opened, the bucket of what expires was whole
 	flushMu sync.Mutex         // one flush at a time; guards noted
 	noted   map[ring.Hash]bool // what the tree holds of changed
 
@@ -86,6 +90,7 @@ var (
 	bucketIndexes = []byte("indexes")
 	bucketPending = []byte("pending")
 	bucketChanged = []byte("changed")
+	bucketDue     = []byte("due")
 	keyFormat     = []byte("format")
 )
 
@@ -125,6 +130,9 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open listings %s: %w", cfg.Path, joinClose(err, db))
 	}
 	go s.run()
+	if !s.ordered {
+		s.filling.Go(s.fillDue)
+	}
 	return s, nil
 }
 
@@ -141,6 +149,7 @@ func (s *Store) prepare() error {
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		if b := tx.Bucket(bucketMeta); b != nil {
 			format = string(b.Get(keyFormat))
+			s.ordered = bytes.Equal(b.Get(keyDue), dueWhole)
 		}
 		return s.loadChanged(tx)
 	})
@@ -148,15 +157,19 @@ func (s *Store) prepare() error {
 	case err != nil:
 		return err
 	case format == treeFormat:
-		return s.pending.load(s.db)
+		return errors.Join(s.pending.load(s.db), s.prepareDue())
 	case format != "":
 		return errs.New(errs.Unsupported, "format %q is not known", format)
 	}
+	s.ordered = true
 	return s.db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{bucketMeta, bucketIndexes, bucketPending, bucketChanged} {
+		for _, name := range [][]byte{bucketMeta, bucketIndexes, bucketPending, bucketChanged, bucketDue} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return fmt.Errorf("make bucket %s: %w", name, err)
 			}
+		}
+		if err := tx.Bucket(bucketMeta).Put(keyDue, dueWhole); err != nil {
+			return fmt.Errorf("note that the order of what expires is whole: %w", err)
 		}
 		return tx.Bucket(bucketMeta).Put(keyFormat, []byte(treeFormat))
 	})
@@ -323,6 +336,7 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		close(s.stop)
 		<-s.stopped
+		s.filling.Wait()
 		if flushErr := s.flush(true); flushErr != nil {
 			err = fmt.Errorf("close listings: %w", flushErr)
 		}

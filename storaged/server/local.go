@@ -226,6 +226,14 @@ func (l *Local) List(ctx context.Context, q peerapi.ListQuery) (peerapi.ListPage
 	return l.listing.List(q)
 }
 
+// Due gives rows of this device's listings whose DeleteAt is not after now (seconds since 1970), the earliest first; next is where to go on, nil at the end.
+func (l *Local) Due(ctx context.Context, now int64, after []byte, limit int) (due []peerapi.DueRow, next []byte, err error) {
+	if err := l.answers(ctx); err != nil {
+		return nil, nil, err
+	}
+	return l.listing.Due(now, after, limit)
+}
+
 // ChangeIndex is peerapi.Device's.
 func (l *Local) ChangeIndex(ctx context.Context, c peerapi.IndexChange) (peerapi.IndexOutcome, error) {
 	if err := l.answers(ctx); err != nil {

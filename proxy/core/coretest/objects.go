@@ -283,3 +283,23 @@ func (m *Memory) Delete(_ context.Context, ref core.Ref, check core.Check) error
 	delete(m.accounts[ref.Account].containers[ref.Container].objects, ref.Object)
 	return nil
 }
+
+// DeleteExpiring implements core.Service.
+func (m *Memory) DeleteExpiring(_ context.Context, ref core.Ref, at int64) error {
+	if err := m.enter("DeleteExpiring"); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	c, err := m.find(ref.Account, ref.Container)
+	if err != nil {
+		return err
+	}
+	switch o := c.objects[ref.Object]; {
+	case o == nil:
+		return errs.New(errs.NotFound, "object %s/%s/%s: not found", ref.Account, ref.Container, ref.Object)
+	case o.info.DeleteAt != at:
+		return errs.New(errs.Precondition, "the object is to be deleted at %d, not at %d", o.info.DeleteAt, at)
+	}
+	delete(c.objects, ref.Object)
+	return nil
+}
