@@ -22,7 +22,6 @@ import (
 	"henge/cluster/rpc"
 	"henge/cluster/state"
 	"henge/internal/errs"
-	"henge/internal/limits"
 )
 
 // protocolJoin is the ALPN name of the one protocol that takes clients without a certificate: they show a token's secret instead.
@@ -347,8 +346,6 @@ func createJoinToken(ctx context.Context, store state.Store, ca []byte, addresse
 		return "", err
 	}
 	hash := pki.Hash(token.Secret[:])
-	ctx, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
-	defer cancel()
 	err = store.Update(ctx, func(w state.Writer) error {
 		if err := dropExpired(w, now); err != nil {
 			return err

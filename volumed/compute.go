@@ -8,7 +8,6 @@ import (
 	"henge/cluster/state"
 	"henge/identity/authn"
 	"henge/internal/errs"
-	"henge/internal/limits"
 	"henge/volumed/images"
 	"henge/volumed/model"
 )
@@ -57,8 +56,6 @@ func NewCalls(cfg Config) *Calls {
 }
 
 func (s *Calls) update(ctx context.Context, fn func(w state.Writer) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
-	defer cancel()
 	return s.cfg.Store.Update(ctx, fn)
 }
 

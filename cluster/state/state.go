@@ -21,7 +21,7 @@ type Store interface {
 	// Update runs fn on a snapshot, then commits what it wrote only if nothing that it read (keys and scanned prefixes, absence
 	// included) has changed since: otherwise fn runs again, so it must have no side effects. Serializable; callable on any peer; when it
 	// returns nil the change is durable at a majority and visible to later Views on this peer. When fn returns an error, nothing is written and that error
-	// comes back. Without a leader: errs.Unavailable, in which case it may or may not have happened only if the error says "outcome unknown".
+	// comes back. It ends after limits.StateUpdateTimeout at the latest. Without a leader: errs.Unavailable, in which case it may or may not have happened only if the error says "outcome unknown".
 	Update(ctx context.Context, fn func(Writer) error) error
 
 	// Watch delivers every committed change under prefix with an index greater than after, in order, each index once and whole, until ctx ends
@@ -29,7 +29,8 @@ type Store interface {
 	// Changes as the whole content under prefix at that index.
 	Watch(ctx context.Context, prefix string, after Index) iter.Seq2[Event, error]
 
-	// Barrier waits until this peer has applied everything that was committed anywhere before the call: a View after it is linearizable.
+	// Barrier waits until this peer has applied everything that was committed anywhere before the call: a View after it is linearizable. It ends
+	// after limits.StateUpdateTimeout at the latest.
 	Barrier(ctx context.Context) error
 }
 

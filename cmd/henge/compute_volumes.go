@@ -11,7 +11,6 @@ import (
 	"henge/identity/authn"
 	"henge/imaged"
 	"henge/internal/clock"
-	"henge/internal/limits"
 	"henge/volumed"
 )
 
@@ -68,8 +67,6 @@ func (g guestVolumes) Snapshot(ctx context.Context, who *authn.Identity, id stri
 
 // volumeGrown notes with a server that a volume of its grew: the host that runs it, whichever that is, tells the guest.
 func (p *peer) volumeGrown(ctx context.Context, serverID, volumeID string, gib int64) error {
-	ctx, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
-	defer cancel()
 	return p.node.State().Update(ctx, func(w state.Writer) error {
 		_, err := model.GrowVolume(w, serverID, volumeID, int(gib))
 		return err

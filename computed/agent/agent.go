@@ -16,7 +16,6 @@ import (
 	"henge/computed/neighbour"
 	"henge/internal/clock"
 	"henge/internal/errs"
-	"henge/internal/limits"
 )
 
 // Disks makes the files of guests out of images.
@@ -288,8 +287,6 @@ func (a *Agent) read(ctx context.Context, id string) (s model.Server, err error)
 
 // change writes what became of a server, if the task that s was read with is still its task; otherwise errSuperseded. s becomes the new row.
 func (a *Agent) change(ctx context.Context, s *model.Server, change func(w state.Writer, s *model.Server) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
-	defer cancel()
 	var now model.Server
 	err := a.Store.Update(ctx, func(w state.Writer) (err error) {
 		now, err = model.Servers.Get(w, s.ID)

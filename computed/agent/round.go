@@ -11,7 +11,6 @@ import (
 	"henge/computed/hypervisor"
 	"henge/computed/lifecycle"
 	"henge/computed/model"
-	"henge/internal/limits"
 )
 
 // round looks at everything: it says that the host is there, starts work that nobody does, takes over what guests did by themselves, and, when thorough, removes
@@ -108,9 +107,7 @@ func (a *Agent) sweep(ctx context.Context, seen []hypervisor.Seen) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	wait, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
-	defer cancel()
-	if err := a.Store.Barrier(wait); err != nil {
+	if err := a.Store.Barrier(ctx); err != nil {
 		return err
 	}
 	if mine, err = a.mine(ctx); err != nil {
@@ -142,8 +139,6 @@ func (a *Agent) report(ctx context.Context) error {
 		problem = err.Error()
 	}
 	total, free := a.Space()
-	ctx, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
-	defer cancel()
 	return a.Store.Update(ctx, func(w state.Writer) error {
 		old, there, err := model.Optional(model.Hosts.Get(w, a.Host.ID))
 		if err != nil {

@@ -14,7 +14,6 @@ import (
 	"henge/internal/clock"
 	"henge/internal/errs"
 	"henge/internal/httpapi"
-	"henge/internal/limits"
 	"henge/internal/openstack"
 )
 
@@ -52,19 +51,11 @@ type Server struct {
 // New makes the server.
 func New(cfg Config) *Server {
 	if cfg.PublicURL == nil {
-		cfg.PublicURL = hostURL
+		cfg.PublicURL = openstack.HostURL
 	}
 	s := &Server{Config: cfg, mux: http.NewServeMux(), placing: make(chan struct{}, 1)}
 	s.routes()
 	return s
-}
-
-func hostURL(r *http.Request) string {
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return scheme + "://" + r.Host
 }
 
 // ServeHTTP answers one request.
@@ -162,13 +153,14 @@ func (c *call) dispatch(path string) error {
 		c.mux.ServeHTTP(c.w, inner)
 		return failed
 	}
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
-		other := inner.Clone(inner.Context())
-		other.Method = method
-		if _, pattern := c.mux.Handler(other); pattern != "" && strings.HasPrefix(pattern, method) {
-			c.faultStatus(http.StatusMethodNotAllowed, "The method specified is not allowed for this resource.")
-			return nil
-		}
+	allowed := openstack.Methods(inner, func(r *http.Request) bool {
+		_, pattern := c.mux.Handler(r)
+		return strings.HasPrefix(pattern, r.Method+" ")
+	})
+	if len(allowed) > 0 {
+		c.w.Header().Set("Allow", strings.Join(allowed, ", "))
+		c.faultStatus(http.StatusMethodNotAllowed, "The method specified is not allowed for this resource.")
+		return nil
 	}
 	return errs.New(errs.NotFound, "The resource could not be found.")
 }
@@ -256,12 +248,7 @@ func (c *call) body(wrapper string) (*openstack.Fields, error) {
 
 func (c *call) view(fn func(r state.Reader) error) error { return c.Store.View(c.r.Context(), fn) }
 
-// update runs a transaction with the deadline that updates have.
-func (c *call) update(fn func(w state.Writer) error) error {
-	ctx, cancel := context.WithTimeout(c.r.Context(), limits.StateUpdateTimeout)
-	defer cancel()
-	return c.Store.Update(ctx, fn)
-}
+func (c *call) update(fn func(w state.Writer) error) error { return c.Store.Update(c.r.Context(), fn) }
 
 // admin may do everything.
 func (c *call) admin() bool { return c.who.HasRole("admin") }

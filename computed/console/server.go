@@ -122,15 +122,13 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var serverID string
-	ctx, cancel := context.WithTimeout(r.Context(), limits.StateUpdateTimeout)
-	err := s.Store.Update(ctx, func(w state.Writer) (err error) {
+	err := s.Store.Update(r.Context(), func(w state.Writer) (err error) {
 		serverID, err = Redeem(w, token(r), s.Clock.Now())
 		if errs.Is(err, errs.Unauthenticated) {
 			return nil // an expired one is taken out all the same
 		}
 		return err
 	})
-	cancel()
 	if err != nil || serverID == "" {
 		http.Error(w, "the token is not valid: it was used, has expired, or never was", http.StatusForbidden)
 		return

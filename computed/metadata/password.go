@@ -1,7 +1,6 @@
 package metadata
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"slices"
@@ -9,7 +8,6 @@ import (
 	"henge/cluster/state"
 	"henge/computed/model"
 	"henge/internal/errs"
-	"henge/internal/limits"
 )
 
 // A guest may leave a password, encrypted with its owner's key, for `GET /servers/{id}/os-server-password`: once, until the owner clears it.
@@ -32,9 +30,7 @@ func (s *Service) takePassword(w http.ResponseWriter, r *http.Request, g guest) 
 		http.Error(w, "Request is too large.", http.StatusBadRequest)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), limits.StateUpdateTimeout)
-	defer cancel()
-	err = s.Store.Update(ctx, func(w state.Writer) error {
+	err = s.Store.Update(r.Context(), func(w state.Writer) error {
 		server, err := model.Servers.Get(w, g.ID)
 		if err != nil {
 			return err

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/gorilla/mux"
+
+	"henge/internal/openstack"
 )
 
 // binder binds a method and a path below /v3 to a handler for callers with a token. GET brings HEAD along.
@@ -46,15 +48,10 @@ func (s *Server) routes() {
 
 // noRoute tells an unknown address from a known one with another method; the router itself mixes them up when several methods share a path.
 func noRoute(c *call) error {
-	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
-		other := c.r.Clone(c.r.Context())
-		other.Method = method
+	allowed := openstack.Methods(c.r, func(r *http.Request) bool {
 		var found mux.RouteMatch
-		if c.router.Match(other, &found) && found.MatchErr == nil && found.Route != nil {
-			allowed = append(allowed, method)
-		}
-	}
+		return c.router.Match(r, &found) && found.MatchErr == nil && found.Route != nil
+	})
 	if len(allowed) == 0 {
 		c.faultStatus(http.StatusNotFound, "The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.")
 		return nil

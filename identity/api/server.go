@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -18,7 +17,6 @@ import (
 	"henge/internal/clock"
 	"henge/internal/errs"
 	"henge/internal/httpapi"
-	"henge/internal/limits"
 	"henge/internal/openstack"
 )
 
@@ -44,20 +42,11 @@ type Server struct {
 // New makes the server.
 func New(cfg Config) *Server {
 	if cfg.PublicURL == nil {
-		cfg.PublicURL = hostURL
+		cfg.PublicURL = openstack.HostURL
 	}
 	s := &Server{Config: cfg, router: mux.NewRouter()}
 	s.routes()
 	return s
-}
-
-// hostURL is the root as the client named it.
-func hostURL(r *http.Request) string {
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return scheme + "://" + r.Host
 }
 
 // ServeHTTP answers one request.
@@ -193,12 +182,7 @@ func (c *call) body(wrapper string) (*openstack.Fields, error) {
 
 func (c *call) view(fn func(r state.Reader) error) error { return c.Store.View(c.r.Context(), fn) }
 
-// update runs a transaction with the deadline that updates have.
-func (c *call) update(fn func(w state.Writer) error) error {
-	ctx, cancel := context.WithTimeout(c.r.Context(), limits.StateUpdateTimeout)
-	defer cancel()
-	return c.Store.Update(ctx, fn)
-}
+func (c *call) update(fn func(w state.Writer) error) error { return c.Store.Update(c.r.Context(), fn) }
 
 // missing says in Keystone's words that something is not there.
 func missing(label, id string) error {

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/gorilla/mux"
+
+	"henge/internal/openstack"
 )
 
 // routes binds everything.
@@ -64,15 +66,10 @@ func (s *Server) infoRoutes(bind binder) {
 
 // noRoute tells an unknown address from a known one with another method.
 func noRoute(c *call) error {
-	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
-		other := c.r.Clone(c.r.Context())
-		other.Method = method
+	allowed := openstack.Methods(c.r, func(r *http.Request) bool {
 		var found mux.RouteMatch
-		if c.router.Match(other, &found) && found.MatchErr == nil && found.Route != nil {
-			allowed = append(allowed, method)
-		}
-	}
+		return c.router.Match(r, &found) && found.MatchErr == nil && found.Route != nil
+	})
 	if len(allowed) == 0 {
 		c.faultStatus(http.StatusNotFound, "The resource could not be found.")
 		return nil

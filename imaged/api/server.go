@@ -16,7 +16,6 @@ import (
 	"henge/internal/clock"
 	"henge/internal/errs"
 	"henge/internal/httpapi"
-	"henge/internal/limits"
 	"henge/internal/openstack"
 )
 
@@ -42,20 +41,11 @@ type Server struct {
 // New makes the server.
 func New(cfg Config) *Server {
 	if cfg.PublicURL == nil {
-		cfg.PublicURL = hostURL
+		cfg.PublicURL = openstack.HostURL
 	}
 	s := &Server{Config: cfg, router: mux.NewRouter()}
 	s.routes()
 	return s
-}
-
-// hostURL is the root as the client named it.
-func hostURL(r *http.Request) string {
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return scheme + "://" + r.Host
 }
 
 // ServeHTTP answers one request.
@@ -164,12 +154,7 @@ func (c *call) context() context.Context { return c.r.Context() }
 
 func (c *call) view(fn func(r state.Reader) error) error { return c.Store.View(c.r.Context(), fn) }
 
-// update runs a transaction with the deadline that updates have.
-func (c *call) update(fn func(w state.Writer) error) error {
-	ctx, cancel := context.WithTimeout(c.r.Context(), limits.StateUpdateTimeout)
-	defer cancel()
-	return c.Store.Update(ctx, fn)
-}
+func (c *call) update(fn func(w state.Writer) error) error { return c.Store.Update(c.r.Context(), fn) }
 
 // mediaType is a header's media type without its parameters.
 func mediaType(header string) string {

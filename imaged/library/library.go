@@ -65,10 +65,8 @@ func New(cfg Config) *Library {
 	return l
 }
 
-// update runs a transaction with the deadline that updates have.
+// update runs a transaction.
 func (l *Library) update(ctx context.Context, fn func(state.Writer) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
-	defer cancel()
 	return l.Store.Update(ctx, fn)
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"henge/internal/clock"
 	"henge/internal/errs"
 	"henge/internal/httpapi"
-	"henge/internal/limits"
 	"henge/internal/openstack"
 	"henge/netd/core"
 	"henge/netd/fault"
@@ -148,21 +146,10 @@ func (c *call) none() error {
 
 func (c *call) view(fn func(r state.Reader) error) error { return c.Store.View(c.r.Context(), fn) }
 
-// change runs a transaction with the deadline that updates have.
-func (c *call) change(fn func(w state.Writer) error) error {
-	ctx, cancel := context.WithTimeout(c.r.Context(), limits.StateUpdateTimeout)
-	defer cancel()
-	return c.Store.Update(ctx, fn)
-}
+func (c *call) change(fn func(w state.Writer) error) error { return c.Store.Update(c.r.Context(), fn) }
 
 // root is the address of the API as the client named it.
-func (c *call) root() string {
-	scheme := "http"
-	if c.r.TLS != nil {
-		scheme = "https"
-	}
-	return scheme + "://" + c.r.Host
-}
+func (c *call) root() string { return openstack.HostURL(c.r) }
 
 // admin may do everything.
 func (c *call) admin() bool { return c.who.HasRole("admin") }
@@ -180,14 +167,10 @@ func denied(rule string) error {
 
 // noRoute tells an unknown address from a known one with another method.
 func (s *Server) noRoute(c *call) error {
-	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
-		other := c.r.Clone(c.r.Context())
-		other.Method = method
-		if _, pattern := s.mux.Handler(other); pattern != "" && pattern != "/" {
-			allowed = append(allowed, method)
-		}
-	}
+	allowed := openstack.Methods(c.r, func(r *http.Request) bool {
+		_, pattern := s.mux.Handler(r)
+		return pattern != "" && pattern != "/"
+	})
 	if len(allowed) > 0 {
 		c.w.Header().Set("Allow", strings.Join(allowed, ", "))
 		return c.json(http.StatusMethodNotAllowed, map[string]any{"NeutronError": map[string]any{"type": "HTTPMethodNotAllowed",

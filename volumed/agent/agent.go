@@ -11,7 +11,6 @@ import (
 	"henge/cluster/state"
 	"henge/internal/clock"
 	"henge/internal/errs"
-	"henge/internal/limits"
 	"henge/volumed/backend"
 	"henge/volumed/images"
 	"henge/volumed/model"
@@ -212,10 +211,8 @@ func (a *Agent) handle(ctx context.Context, k key) (again bool) {
 // errLater says that something else must happen first.
 var errLater = errs.New(errs.Unavailable, "not yet")
 
-// update runs a transaction with the deadline that updates have.
+// update runs a transaction.
 func (a *Agent) update(ctx context.Context, fn func(w state.Writer) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
-	defer cancel()
 	return a.Store.Update(ctx, fn)
 }
 

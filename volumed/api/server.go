@@ -16,7 +16,6 @@ import (
 	"henge/internal/clock"
 	"henge/internal/errs"
 	"henge/internal/httpapi"
-	"henge/internal/limits"
 	"henge/internal/openstack"
 	"henge/volumed/images"
 	"henge/volumed/model"
@@ -56,19 +55,11 @@ type Server struct {
 // New makes the server.
 func New(cfg Config) *Server {
 	if cfg.PublicURL == nil {
-		cfg.PublicURL = hostURL
+		cfg.PublicURL = openstack.HostURL
 	}
 	s := &Server{Config: cfg, router: mux.NewRouter()}
 	s.routes()
 	return s
-}
-
-func hostURL(r *http.Request) string {
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return scheme + "://" + r.Host
 }
 
 // call is one request under way.
@@ -246,12 +237,7 @@ func (c *call) body(wrapper string) (*openstack.Fields, error) {
 
 func (c *call) view(fn func(r state.Reader) error) error { return c.Store.View(c.r.Context(), fn) }
 
-// update runs a transaction with the deadline that updates have.
-func (c *call) update(fn func(w state.Writer) error) error {
-	ctx, cancel := context.WithTimeout(c.r.Context(), limits.StateUpdateTimeout)
-	defer cancel()
-	return c.Store.Update(ctx, fn)
-}
+func (c *call) update(fn func(w state.Writer) error) error { return c.Store.Update(c.r.Context(), fn) }
 
 func (c *call) now() time.Time { return c.Clock.Now().UTC().Truncate(time.Microsecond) }
 

@@ -10,7 +10,6 @@ import (
 	"henge/computed/neighbour"
 	"henge/identity/authn"
 	"henge/internal/errs"
-	"henge/internal/limits"
 	"henge/netd"
 	"henge/netd/core"
 	net "henge/netd/model"
@@ -23,8 +22,6 @@ type Networks struct {
 }
 
 func (n Networks) update(ctx context.Context, fn func(w state.Writer) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limits.StateUpdateTimeout)
-	defer cancel()
 	return n.Store.Update(ctx, fn)
 }
 

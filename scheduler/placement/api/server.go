@@ -16,7 +16,6 @@ import (
 	"henge/identity/authn"
 	"henge/internal/errs"
 	"henge/internal/httpapi"
-	"henge/internal/limits"
 	"henge/internal/openstack"
 	"henge/scheduler/placement"
 )
@@ -242,9 +241,4 @@ func strict(raw []byte, into any) error {
 
 func (c *call) view(fn func(r state.Reader) error) error { return c.Store.View(c.r.Context(), fn) }
 
-// update runs a transaction with the deadline that updates have.
-func (c *call) update(fn func(w state.Writer) error) error {
-	ctx, cancel := context.WithTimeout(c.r.Context(), limits.StateUpdateTimeout)
-	defer cancel()
-	return c.Store.Update(ctx, fn)
-}
+func (c *call) update(fn func(w state.Writer) error) error { return c.Store.Update(c.r.Context(), fn) }
