@@ -2,9 +2,11 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -221,23 +223,107 @@ func TestKeys_FollowTheirUser(t *testing.T) {
 	})
 }
 
-// TestToken_WithoutWatch: as long as nobody watches, nothing is remembered.
-func TestToken_WithoutWatch(t *testing.T) {
-	c := newCloud(t)
-	peer := newIdentity(t, c.store, clock.System{})
-	if _, err := peer.Tokens().Token(t.Context(), c.admin); err != nil {
-		t.Fatal(err)
+// TestToken_SeenAtOnce: what another peer's writer changed is in the very next answer, though nothing here has been told of it.
+func TestToken_SeenAtOnce(t *testing.T) {
+	for name, change := range map[string]func(c *cloud, w state.Writer) error{
+		"role taken away": func(c *cloud, w state.Writer) error {
+			return model.Revoke(w, model.Assignment{Actor: model.Actor{Kind: model.ActorUser, ID: c.boot.AdminUserID},
+				Target: model.Target{Kind: model.TargetProject, ID: c.boot.AdminProjectID}, RoleID: roleID(c.t, w, "admin")})
+		},
+		"user disabled": func(c *cloud, w state.Writer) error {
+			u, err := model.Users.Get(w, c.boot.AdminUserID)
+			u.Enabled = false
+			return errors.Join(err, model.Users.Put(w, u.ID, u))
+		},
+		"password changed": func(c *cloud, w state.Writer) error {
+			u, err := model.Users.Get(w, c.boot.AdminUserID)
+			u.Epoch++
+			return errors.Join(err, model.Users.Put(w, u.ID, u))
+		},
+		"project gone": func(c *cloud, w state.Writer) error { return model.Projects.Delete(w, c.boot.AdminProjectID) },
+		"revoked": func(c *cloud, w state.Writer) error {
+			id, err := c.id.Tokens().Token(c.t.Context(), c.admin)
+			if err != nil {
+				return err
+			}
+			return model.Revocations.Put(w, id.AuditID, model.Revocation{AuditID: id.AuditID, Expires: id.Expires})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCloud(t)
+			peer := newIdentity(t, c.store, clock.System{})
+			reader := c.login("admin", adminPassword, "demo")
+			for _, id := range []*Identity{c.id, peer} { // both remember it now
+				if a := send(t, id, reader, "GET", "/v3/auth/tokens", "", "X-Subject-Token", c.admin); a.status != 200 {
+					t.Fatalf("before: %d %s", a.status, a.body)
+				}
+			}
+			if err := c.store.Update(t.Context(), func(w state.Writer) error { return change(c, w) }); err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range []*Identity{c.id, peer} {
+				if _, err := id.Tokens().Token(t.Context(), c.admin); !errs.Is(err, errs.Unauthenticated) {
+					t.Errorf("the token: %v", err)
+				}
+				if a := send(t, id, c.admin, "GET", "/v3/auth/tokens", "", "X-Subject-Token", c.admin); a.status != 401 {
+					t.Errorf("shown: %d %s", a.status, a.body)
+				}
+			}
+		})
 	}
-	err := c.store.Update(t.Context(), func(w state.Writer) error {
-		for key := range w.Scan("identity.assignments/") {
-			w.Delete(key)
-		}
-		return nil
-	})
+}
+
+func roleID(t *testing.T, r state.Reader, name string) string {
+	t.Helper()
+	role, err := model.Roles.First(r, "name", model.Sep+name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := peer.Tokens().Token(t.Context(), c.admin); !errs.Is(err, errs.Unauthenticated) {
-		t.Fatalf("a token without roles: %v", err)
+	return role.ID
+}
+
+// TestToken_ShowsWhatIsThereNow: the remembered document of a token follows the roles, names and the catalog that it shows.
+func TestToken_ShowsWhatIsThereNow(t *testing.T) {
+	c := newCloud(t)
+	peer := newIdentity(t, c.store, clock.System{})
+	show := func(query string) answer {
+		t.Helper()
+		a := send(t, peer, c.admin, "GET", "/v3/auth/tokens"+query, "", "X-Subject-Token", c.admin)
+		if a.status != 200 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		return a
+	}
+	if first, again := show(""), show(""); first.body != again.body || strings.Contains(first.body, "henge-test") {
+		t.Fatalf("%s\n%s", first.body, again.body)
+	}
+	if show("?nocatalog").at("token", "catalog") != nil {
+		t.Error("a catalog though none was wanted")
+	}
+	for _, change := range []func(w state.Writer) error{
+		func(w state.Writer) error {
+			return model.Services.Put(w, "x", model.Service{ID: "x", Type: "x", Name: "henge-test-service", Enabled: true})
+		},
+		func(w state.Writer) error {
+			return model.Endpoints.Put(w, "x", model.Endpoint{ID: "x", ServiceID: "x", Interface: "public", URL: "http://henge-test/$(project_id)s", Enabled: true})
+		},
+		func(w state.Writer) error {
+			p, err := model.Projects.Get(w, c.boot.AdminProjectID)
+			p.Name = "henge-test-project"
+			return errors.Join(err, model.Projects.Put(w, p.ID, p))
+		},
+		func(w state.Writer) error {
+			role := model.Role{ID: "x", Name: "henge-test-role"}
+			return errors.Join(model.Roles.Put(w, role.ID, role), model.Grant(w, model.Assignment{
+				Actor: model.Actor{Kind: model.ActorUser, ID: c.boot.AdminUserID}, Target: model.Target{Kind: model.TargetProject, ID: c.boot.AdminProjectID}, RoleID: "x"}))
+		},
+	} {
+		before := strings.Count(show("").body, "henge-test")
+		if err := c.store.Update(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+		if after := show("").body; strings.Count(after, "henge-test") != before+1 {
+			t.Errorf("the change is not there: %s", after)
+		}
 	}
 }

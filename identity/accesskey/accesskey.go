@@ -11,7 +11,6 @@ import (
 
 	"henge/cluster/state"
 	"henge/identity/authn"
-	"henge/identity/cache"
 	"henge/identity/model"
 	"henge/internal/errs"
 )
@@ -57,7 +56,7 @@ const entriesMax = 8192
 // Keys is the authn.Keys of the house. Safe for concurrent use.
 type Keys struct {
 	store   state.Store
-	entries *cache.Cache[*entry]
+	entries *state.Memo[*entry] // by access key
 }
 
 type entry struct {
@@ -69,32 +68,25 @@ var _ authn.Keys = (*Keys)(nil)
 
 // New looks keys up in store.
 func New(store state.Store) *Keys {
-	return &Keys{store: store, entries: cache.New[*entry](entriesMax)}
-}
-
-// Cache is what must be cleared when one of identity's rows changes, and trusted while somebody sees to that.
-func (k *Keys) Cache() interface {
-	Clear()
-	Trust(bool)
-} {
-	return k.entries
+	return &Keys{store: store, entries: state.NewMemo[*entry](entriesMax)}
 }
 
 // Key is authn.Keys.
 func (k *Keys) Key(ctx context.Context, access string) (string, *authn.Identity, error) {
-	if e, ok := k.entries.Lookup(access); ok {
-		return e.secret, &e.id, nil
-	}
-	generation := k.entries.Generation()
-	e := &entry{}
-	err := k.store.View(ctx, func(r state.Reader) error { return e.read(r, access) })
+	var e *entry
+	err := k.store.View(ctx, func(r state.Reader) (err error) {
+		e, err = k.entries.Get(r, access, func(r state.Reader) (*entry, error) {
+			e := &entry{}
+			return e, e.read(r, access)
+		})
+		return err
+	})
 	if errs.Is(err, errs.NotFound) {
 		err = errs.With(errs.Unauthenticated, err)
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("access key: %w", err)
 	}
-	k.entries.Put(generation, access, e)
 	return e.secret, &e.id, nil
 }
 

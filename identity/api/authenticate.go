@@ -29,7 +29,7 @@ func authenticate(c *call) error {
 	if err != nil {
 		return unauthenticated(err)
 	}
-	document, err := c.tokenDocument(session, !c.noCatalog())
+	document, err := c.freshDocument(session, !c.noCatalog())
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func (c *call) signedToken(verify func(s *accesskey.Signed, secret string) error
 	if err != nil {
 		return unauthenticated(err)
 	}
-	document, err := c.tokenDocument(session, true)
+	document, err := c.freshDocument(session, true)
 	if err != nil {
 		return err
 	}

@@ -33,10 +33,14 @@ type Config struct {
 	StorageURL func(r *http.Request, projectID string) string
 }
 
+// documentsMax bounds how many tokens' documents are remembered: some kilobytes each, most of it the catalog.
+const documentsMax = 1024
+
 // Server answers the identity API. Safe for concurrent use.
 type Server struct {
 	Config
-	router *mux.Router
+	router    *mux.Router
+	documents *state.Memo[[]byte] // of tokens
 }
 
 // New makes the server.
@@ -44,7 +48,7 @@ func New(cfg Config) *Server {
 	if cfg.PublicURL == nil {
 		cfg.PublicURL = openstack.HostURL
 	}
-	s := &Server{Config: cfg, router: mux.NewRouter()}
+	s := &Server{Config: cfg, router: mux.NewRouter(), documents: state.NewMemo[[]byte](documentsMax)}
 	s.routes()
 	return s
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"henge/identity/model"
 	"henge/identity/token"
 	"henge/internal/errs"
+	"henge/internal/openstack"
 )
 
 // timeFormat is how Keystone writes a moment.
@@ -32,8 +34,8 @@ func (c *call) noCatalog() bool {
 	return query.Has("nocatalog") && query.Get("nocatalog") != "false"
 }
 
-// tokenDocument is how the API shows a session.
-func (c *call) tokenDocument(s *token.Session, catalog bool) (map[string]any, error) {
+// tokenDocument is how the API shows a session in a snapshot.
+func tokenDocument(r state.Reader, s *token.Session, catalog bool) (map[string]any, error) {
 	body := map[string]any{
 		"methods":    s.Methods,
 		"audit_ids":  s.Claims.AuditIDs(),
@@ -58,29 +60,64 @@ func (c *call) tokenDocument(s *token.Session, catalog bool) (map[string]any, er
 		roles = append(roles, idName{role.ID, role.Name})
 	}
 	body["roles"] = roles
-	return map[string]any{"token": body}, c.view(func(r state.Reader) error {
-		if id := s.Claims.ApplicationCredentialID; id != "" {
-			credential, err := model.ApplicationCredentials.Get(r, id)
+	if err := addDelegation(r, body, s.Claims); err != nil || !catalog {
+		return map[string]any{"token": body}, err
+	}
+	services, err := model.Catalog(r, s.ProjectID, s.UserID)
+	body["catalog"] = services
+	return map[string]any{"token": body}, err
+}
+
+// addDelegation tells of the application credential or the trust that a token was made from.
+func addDelegation(r state.Reader, body map[string]any, claims token.Claims) error {
+	if id := claims.ApplicationCredentialID; id != "" {
+		credential, err := model.ApplicationCredentials.Get(r, id)
+		if err != nil {
+			return err
+		}
+		body["application_credential"] = map[string]any{"id": id, "name": credential.Name, "restricted": !credential.Unrestricted}
+	}
+	if id := claims.TrustID; id != "" {
+		trust, err := model.Trusts.Get(r, id)
+		if err != nil {
+			return err
+		}
+		body["OS-TRUST:trust"] = map[string]any{"id": id, "impersonation": trust.Impersonation,
+			"trustor_user": map[string]any{"id": trust.TrustorID}, "trustee_user": map[string]any{"id": trust.TrusteeID}}
+	}
+	return nil
+}
+
+// tokenJSON is the document of a token that was shown, encoded. It is remembered until something that it tells of changes.
+func (c *call) tokenJSON(shown string, catalog bool) (document []byte, err error) {
+	key := "+"
+	if !catalog {
+		key = "-"
+	}
+	err = c.view(func(r state.Reader) (err error) {
+		document, err = c.documents.Get(r, key+shown, func(r state.Reader) ([]byte, error) {
+			s, err := c.Sessions.In(r, shown)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			body["application_credential"] = map[string]any{"id": id, "name": credential.Name, "restricted": !credential.Unrestricted}
-		}
-		if id := s.Claims.TrustID; id != "" {
-			trust, err := model.Trusts.Get(r, id)
+			document, err := tokenDocument(r, s, catalog)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			body["OS-TRUST:trust"] = map[string]any{"id": id, "impersonation": trust.Impersonation,
-				"trustor_user": map[string]any{"id": trust.TrustorID}, "trustee_user": map[string]any{"id": trust.TrusteeID}}
-		}
-		if !catalog {
-			return nil
-		}
-		services, err := model.Catalog(r, s.ProjectID, s.UserID)
-		body["catalog"] = services
+			return json.Marshal(document)
+		})
 		return err
 	})
+	return document, noToken(err)
+}
+
+// freshDocument shows a token that was made just now.
+func (c *call) freshDocument(s *token.Session, catalog bool) (document map[string]any, err error) {
+	err = c.view(func(r state.Reader) (err error) {
+		document, err = tokenDocument(r, s, catalog)
+		return err
+	})
+	return document, err
 }
 
 // subject opens the token that a request is about. Who may: an administrator, a reader of the system, a service, and whoever holds that very token.
@@ -92,10 +129,8 @@ func (c *call) subject(readers bool) (*token.Session, error) {
 	s, err := c.Sessions.Session(c.r.Context(), shown)
 	may := c.admin() || readers && (c.readsAll() || c.who.HasRole("service"))
 	switch {
-	case errs.Is(err, errs.Unauthenticated):
-		return nil, errs.New(errs.NotFound, "Could not find token: it is malformed, expired or revoked.")
 	case err != nil:
-		return nil, err
+		return nil, noToken(err)
 	case !may && !c.isUser(s.UserID):
 		return nil, c.denied()
 	}
@@ -103,21 +138,29 @@ func (c *call) subject(readers bool) (*token.Session, error) {
 	return s, nil
 }
 
+// noToken says of a token that does not stand that there is none.
+func noToken(err error) error {
+	if errs.Is(err, errs.Unauthenticated) {
+		return errs.New(errs.NotFound, "Could not find token: it is malformed, expired or revoked.")
+	}
+	return err
+}
+
 // showToken is GET and HEAD /v3/auth/tokens.
 func showToken(c *call) error {
-	s, err := c.subject(true)
-	if err != nil {
+	if _, err := c.subject(true); err != nil {
 		return err
 	}
 	if c.r.Method == http.MethodHead {
 		c.w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	document, err := c.tokenDocument(s, !c.noCatalog())
+	document, err := c.tokenJSON(c.r.Header.Get("X-Subject-Token"), !c.noCatalog())
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, document)
+	openstack.WriteEncoded(c.w, http.StatusOK, document)
+	return nil
 }
 
 // revokeToken is DELETE /v3/auth/tokens.

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"henge/cluster/state"
@@ -35,10 +34,6 @@ const (
 	keyLead = 5 * time.Minute
 	// keySlack is how far peers' clocks may differ before a key could go too early.
 	keySlack = 5 * time.Minute
-	// keysReread is how long the keys in memory are believed without looking, in case nobody watches.
-	keysReread = time.Minute
-	// unknownKeyReread bounds how often tokens with an unheard-of key make us look.
-	unknownKeyReread = 100 * time.Millisecond
 
 	format      = 1
 	headerBytes = 1 + 4
@@ -55,51 +50,49 @@ type Keyring struct {
 	store     state.Store
 	clock     clock.Clock
 	lifetimes Lifetimes
-	set       atomic.Pointer[keySet]
+	set       *state.Memo[*keySet] // under ""
 }
 
-// keySet is what was last read: never changed, only replaced.
+// keySet are the keys, ready for use: never changed, only replaced.
 type keySet struct {
 	keys  []model.TokenKey // by SealFrom
 	aeads map[string]cipher.AEAD
-	read  time.Time
 }
 
 // NewKeyring opens the keys in a store. It reads nothing yet.
 func NewKeyring(store state.Store, c clock.Clock, l Lifetimes) *Keyring {
-	return &Keyring{store: store, clock: c, lifetimes: l.filled()}
+	return &Keyring{store: store, clock: c, lifetimes: l.filled(), set: state.NewMemo[*keySet](1)}
 }
 
-// Forget makes the next use read the keys again.
-func (k *Keyring) Forget() { k.set.Store(nil) }
+func (k *Keyring) load(r state.Reader) (*keySet, error) {
+	return k.set.Get(r, "", func(r state.Reader) (*keySet, error) {
+		keys, err := sortedKeys(r)
+		if err != nil {
+			return nil, err
+		}
+		set := &keySet{keys: keys, aeads: map[string]cipher.AEAD{}}
+		for _, key := range set.keys {
+			block, err := aes.NewCipher(key.Secret)
+			if err != nil {
+				return nil, errs.New(errs.Corrupt, "token key %s: %w", key.ID, err)
+			}
+			if set.aeads[key.ID], err = cipher.NewGCM(block); err != nil {
+				return nil, errs.New(errs.Corrupt, "token key %s: %w", key.ID, err)
+			}
+		}
+		return set, nil
+	})
+}
 
-func (k *Keyring) load(ctx context.Context) (*keySet, error) {
-	set := &keySet{aeads: map[string]cipher.AEAD{}, read: k.clock.Now()}
-	err := k.store.View(ctx, func(r state.Reader) (err error) {
-		set.keys, err = sortedKeys(r)
+func (k *Keyring) current(ctx context.Context) (set *keySet, err error) {
+	err = k.store.View(ctx, func(r state.Reader) (err error) {
+		set, err = k.load(r)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read token keys: %w", err)
 	}
-	for _, key := range set.keys {
-		block, err := aes.NewCipher(key.Secret)
-		if err != nil {
-			return nil, errs.New(errs.Corrupt, "token key %s: %w", key.ID, err)
-		}
-		if set.aeads[key.ID], err = cipher.NewGCM(block); err != nil {
-			return nil, errs.New(errs.Corrupt, "token key %s: %w", key.ID, err)
-		}
-	}
-	k.set.Store(set)
 	return set, nil
-}
-
-func (k *Keyring) current(ctx context.Context) (*keySet, error) {
-	if set := k.set.Load(); set != nil && k.clock.Now().Sub(set.read).Abs() < keysReread {
-		return set, nil
-	}
-	return k.load(ctx)
 }
 
 // Seal turns claims into a token. When there is no key yet it makes the first.
@@ -107,7 +100,7 @@ func (k *Keyring) Seal(ctx context.Context, c Claims) (string, error) {
 	set, err := k.current(ctx)
 	if err == nil && len(set.keys) == 0 {
 		if err = k.Renew(ctx); err == nil {
-			set, err = k.load(ctx)
+			set, err = k.current(ctx)
 		}
 	}
 	if err == nil && len(set.keys) == 0 {
@@ -145,7 +138,7 @@ func (s *keySet) sealer(now time.Time) string {
 }
 
 // Open gives back what Seal was given: errs.Unauthenticated for anything else. It looks at no clock and no revocation.
-func (k *Keyring) Open(ctx context.Context, token string) (Claims, error) {
+func (k *Keyring) Open(r state.Reader, token string) (Claims, error) {
 	if len(token) > textMax {
 		return Claims{}, errs.New(errs.Unauthenticated, "token of %d characters", len(token))
 	}
@@ -153,7 +146,7 @@ func (k *Keyring) Open(ctx context.Context, token string) (Claims, error) {
 	if err != nil || len(buf) < headerBytes+nonceBytes+tagBytes || buf[0] != format {
 		return Claims{}, errs.New(errs.Unauthenticated, "not a token of ours")
 	}
-	aead, err := k.opener(ctx, fmt.Sprintf("%08x", binary.BigEndian.Uint32(buf[1:])))
+	aead, err := k.opener(r, fmt.Sprintf("%08x", binary.BigEndian.Uint32(buf[1:])))
 	if err != nil {
 		return Claims{}, err
 	}
@@ -165,18 +158,12 @@ func (k *Keyring) Open(ctx context.Context, token string) (Claims, error) {
 	return c, errs.With(errs.Unauthenticated, err)
 }
 
-func (k *Keyring) opener(ctx context.Context, id string) (cipher.AEAD, error) {
-	set, err := k.current(ctx)
+func (k *Keyring) opener(r state.Reader, id string) (cipher.AEAD, error) {
+	set, err := k.load(r)
 	if err != nil {
 		return nil, err
 	}
 	aead, ok := set.aeads[id]
-	if !ok && k.clock.Now().Sub(set.read).Abs() >= unknownKeyReread {
-		if set, err = k.load(ctx); err != nil {
-			return nil, err
-		}
-		aead, ok = set.aeads[id]
-	}
 	if !ok {
 		return nil, errs.New(errs.Unauthenticated, "token sealed with a key that is not here (%s)", id)
 	}
@@ -215,7 +202,6 @@ func (k *Keyring) Renew(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("renew token keys: %w", err)
 	}
-	k.Forget()
 	return nil
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"henge/cluster/state"
 	"henge/identity/authn"
-	"henge/identity/cache"
 	"henge/identity/model"
 	"henge/internal/clock"
 	"henge/internal/errs"
@@ -30,18 +29,15 @@ type Sessions struct {
 	store   state.Store
 	clock   clock.Clock
 	keys    *Keyring
-	entries *cache.Cache[*Session]
+	entries *state.Memo[*Session] // by token
 }
 
 var _ authn.Tokens = (*Sessions)(nil)
 
 // NewSessions checks tokens of keys against store.
 func NewSessions(store state.Store, c clock.Clock, keys *Keyring) *Sessions {
-	return &Sessions{store: store, clock: c, keys: keys, entries: cache.New[*Session](sessionsMax)}
+	return &Sessions{store: store, clock: c, keys: keys, entries: state.NewMemo[*Session](sessionsMax)}
 }
-
-// Cache is what must be cleared when one of identity's rows changes, and trusted while somebody sees to that.
-func (s *Sessions) Cache() *cache.Cache[*Session] { return s.entries }
 
 // Token is authn.Tokens.
 func (s *Sessions) Token(ctx context.Context, token string) (*authn.Identity, error) {
@@ -53,35 +49,38 @@ func (s *Sessions) Token(ctx context.Context, token string) (*authn.Identity, er
 }
 
 // Session is Token with the claims and the roles' ids. The same errors.
-func (s *Sessions) Session(ctx context.Context, token string) (*Session, error) {
-	now := s.clock.Now()
-	if session, ok := s.entries.Lookup(token); ok {
-		if now.Before(session.Expires) {
-			return session, nil
-		}
-		s.entries.Drop(token)
-	}
-	generation := s.entries.Generation()
-	claims, err := s.keys.Open(ctx, token)
-	if err != nil {
-		return nil, err
-	}
-	if !now.Before(claims.Expires) {
-		return nil, errs.New(errs.Unauthenticated, "token expired at %s", claims.Expires.Format(time.RFC3339))
-	}
-	var session *Session
+func (s *Sessions) Session(ctx context.Context, token string) (session *Session, err error) {
 	err = s.store.View(ctx, func(r state.Reader) (err error) {
-		session, err = resolve(r, claims)
+		session, err = s.In(r, token)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if session.Claims.Epoch != claims.Epoch {
-		return nil, errs.New(errs.Unauthenticated, "token was made before its user, project or domain was disabled or the password changed")
-	}
-	s.entries.Put(generation, token, session)
 	return session, nil
+}
+
+// In is Session in a snapshot: what the token is worth there, or, where r is the Reader of a state.Memo, what the remembered value depends on.
+func (s *Sessions) In(r state.Reader, token string) (*Session, error) {
+	session, err := s.entries.Get(r, token, func(r state.Reader) (*Session, error) { return s.open(r, token) })
+	if err == nil && !s.clock.Now().Before(session.Expires) {
+		s.entries.Drop(token)
+		err = errs.New(errs.Unauthenticated, "token expired at %s", session.Expires.Format(time.RFC3339))
+	}
+	return session, err
+}
+
+// open reads what a token means, whatever the time.
+func (s *Sessions) open(r state.Reader, token string) (*Session, error) {
+	claims, err := s.keys.Open(r, token)
+	if err != nil {
+		return nil, err
+	}
+	session, err := resolve(r, claims)
+	if err == nil && session.Claims.Epoch != claims.Epoch {
+		err = errs.New(errs.Unauthenticated, "token was made before its user, project or domain was disabled or the password changed")
+	}
+	return session, err
 }
 
 // Request says which token to make.
@@ -155,7 +154,7 @@ func expiry(r state.Reader, c Claims) (time.Time, error) {
 	return c.Expires, err
 }
 
-// stillStands resolves a parent again in the snapshot that the child is made in: a cached session may be a moment old.
+// stillStands resolves a parent again in the snapshot that the child is made in: it may have changed since the parent was shown.
 func stillStands(r state.Reader, parent Claims) error {
 	again, err := resolve(r, parent)
 	if err == nil && again.Claims.Epoch != parent.Epoch {

@@ -52,6 +52,16 @@ func issue(t testing.TB, s *Sessions, scope model.Target) string {
 	return token
 }
 
+// opened is what a ring makes of a token.
+func opened(t testing.TB, k *Keyring, token string) (c Claims, err error) {
+	t.Helper()
+	err = k.store.View(t.Context(), func(r state.Reader) (err error) {
+		c, err = k.Open(r, token)
+		return err
+	})
+	return c, err
+}
+
 func TestClaims_RoundTrip(t *testing.T) {
 	store, _ := small(t)
 	ring := NewKeyring(store, clock.System{}, Lifetimes{})
@@ -72,7 +82,7 @@ func TestClaims_RoundTrip(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		back, err := ring.Open(t.Context(), token)
+		back, err := opened(t, ring, token)
 		if err != nil || back != c {
 			r.Fatalf("%+v came back as %+v, %v", c, back, err)
 		}
@@ -89,16 +99,16 @@ func TestOpen_NothingButOurs(t *testing.T) {
 				continue
 			}
 			forged := token[:i] + string(c) + token[i+1:]
-			if _, err := ring.Open(t.Context(), forged); !errs.Is(err, errs.Unauthenticated) {
+			if _, err := opened(t, ring, forged); !errs.Is(err, errs.Unauthenticated) {
 				t.Fatalf("changed at %d: %v", i, err)
 			}
 		}
-		if _, err := ring.Open(t.Context(), token[:i]); !errs.Is(err, errs.Unauthenticated) {
+		if _, err := opened(t, ring, token[:i]); !errs.Is(err, errs.Unauthenticated) {
 			t.Fatalf("cut at %d: %v", i, err)
 		}
 	}
 	other, _ := small(t)
-	if _, err := NewKeyring(other, clock.System{}, Lifetimes{}).Open(t.Context(), token); !errs.Is(err, errs.Unauthenticated) {
+	if _, err := opened(t, NewKeyring(other, clock.System{}, Lifetimes{}), token); !errs.Is(err, errs.Unauthenticated) {
 		t.Fatalf("another cloud's token: %v", err)
 	}
 }
@@ -121,7 +131,7 @@ func TestRenew_OldTokensStayGood(t *testing.T) {
 		if err := ring.Renew(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		set, err := ring.load(t.Context())
+		set, err := ring.current(t.Context())
 		if err != nil || len(set.keys) > 3 {
 			t.Fatalf("%d keys, %v", len(set.keys), err)
 		}
@@ -171,7 +181,7 @@ func TestRenew_PeersAtOnceMakeOneKey(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	set, err := NewKeyring(store, now, Lifetimes{}).load(t.Context())
+	set, err := NewKeyring(store, now, Lifetimes{}).current(t.Context())
 	if err != nil || len(set.keys) != 1 {
 		t.Fatalf("%d keys, %v", len(set.keys), err)
 	}
@@ -218,7 +228,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add("")
 	f.Add(strings.Repeat("A", 600))
 	f.Fuzz(func(t *testing.T, token string) {
-		if _, err := ring.Open(t.Context(), token); err != nil && !errs.Is(err, errs.Unauthenticated) {
+		if _, err := opened(t, ring, token); err != nil && !errs.Is(err, errs.Unauthenticated) {
 			t.Fatalf("%q: %v", token, err)
 		}
 	})
@@ -242,16 +252,46 @@ func FuzzClaims(f *testing.F) {
 	})
 }
 
+// TestToken_RemovedKey: a key that is taken out of the state opens nothing from that moment on, remembered or not.
+func TestToken_RemovedKey(t *testing.T) {
+	store, project := small(t)
+	sessions := NewSessions(store, clock.System{}, NewKeyring(store, clock.System{}, Lifetimes{}))
+	token := issue(t, sessions, project)
+	if _, err := sessions.Token(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	err := store.Update(t.Context(), func(w state.Writer) error {
+		for key := range w.Scan(model.TokenKeys.Prefix()) {
+			w.Delete(key)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sessions.Token(t.Context(), token); !errs.Is(err, errs.Unauthenticated) {
+		t.Fatalf("a token whose key is gone: %v", err)
+	}
+}
+
 func BenchmarkToken(b *testing.B) {
 	store, project := small(b)
 	sessions := NewSessions(store, clock.System{}, NewKeyring(store, clock.System{}, Lifetimes{}))
 	token := issue(b, sessions, project)
-	for _, remembered := range []bool{true, false} {
-		name := map[bool]string{true: "remembered", false: "from the state"}[remembered]
+	touch := func(key string) {
+		if err := store.Update(b.Context(), func(w state.Writer) error { w.Put(key, []byte("x")); return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, before := range map[string]func(){
+		"state as before":             func() {},
+		"something else has changed":  func() { touch("compute.servers/x") },
+		"its own user's row is newer": func() { sessions.entries.Drop(token) },
+	} {
 		b.Run(name, func(b *testing.B) {
-			sessions.Cache().Trust(remembered)
 			b.ReportAllocs()
 			for b.Loop() {
+				before()
 				if _, err := sessions.Token(b.Context(), token); err != nil {
 					b.Fatal(err)
 				}

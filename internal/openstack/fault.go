@@ -52,6 +52,11 @@ func WriteJSON(w http.ResponseWriter, status int, document any) {
 		http.Error(w, "cannot encode the answer", http.StatusInternalServerError)
 		return
 	}
+	WriteEncoded(w, status, raw)
+}
+
+// WriteEncoded answers with a JSON document that is encoded already.
+func WriteEncoded(w http.ResponseWriter, status int, raw []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(raw)
