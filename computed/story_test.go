@@ -230,6 +230,21 @@ func TestInterfaces(t *testing.T) {
 	c.empty()
 }
 
+// TestConfigDrive: it is a CD, so that the guest's disks have the names that the API gives them.
+func TestConfigDrive(t *testing.T) {
+	c := newCloud(t)
+	id := c.create(strings.Replace(plain, `"name"`, `"config_drive": true, "name"`, 1))
+	c.until(id, "ACTIVE")
+	g, _ := c.driver.Defined(id)
+	drive := g.Disks[len(g.Disks)-1]
+	if len(g.Disks) != 2 || !drive.CDROM || drive.Bus != "ide" || !strings.HasSuffix(drive.Path, "disk.config") {
+		t.Errorf("disks: %+v", g.Disks)
+	}
+	c.want(204, c.call("alice", "DELETE", "/servers/"+id, ""))
+	c.until(id, "GONE")
+	c.empty()
+}
+
 func TestCreateImage(t *testing.T) {
 	c := newCloud(t)
 	id := c.create(plain)

@@ -188,7 +188,8 @@ func (a *Agent) describe(ctx context.Context, s *model.Server) (hypervisor.Guest
 		if err != nil {
 			return g, fmt.Errorf("config drive: %w", err)
 		}
-		g.Disks = append(g.Disks, hypervisor.Disk{Device: "vdz", Path: path, Format: "raw", ReadOnly: true})
+		// A CD, as Nova makes it: a virtio disk would take the guest's name /dev/vdb from the first volume.
+		g.Disks = append(g.Disks, hypervisor.Disk{Device: "hdd", Bus: "ide", CDROM: true, Path: path, Format: "raw"})
 	}
 	for _, n := range s.NICs {
 		if n.State == model.Detaching {
