@@ -1,6 +1,7 @@
 package computed
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -250,5 +251,50 @@ func badOthers(id string) []badRequest {
 		{"alice", "POST", "/os-keypairs", `{"keypair": {"name": "a/b"}}`, 400, "unsafe"},
 		{"alice", "GET", "/os-services", "", 403, "Policy"},
 		{"alice 2.36", "GET", "/os-security-groups", "", 404, ""},
+	}
+}
+
+// TestDetailsFollowTheState: a server's document is remembered encoded; it must change with everything that it shows.
+func TestDetailsFollowTheState(t *testing.T) {
+	c := newCloud(t)
+	id := c.create(plain)
+	c.until(id, "ACTIVE")
+	agg := c.want(200, c.call("admin", "POST", "/os-aggregates", `{"aggregate":{"name":"a","availability_zone":"east"}}`))
+	number := int(agg.at("aggregate.id").(float64))
+	show := func() string {
+		t.Helper()
+		one := c.want(200, c.call("admin 2.50", "GET", "/servers/"+id, ""))
+		all := c.want(200, c.call("admin 2.50", "GET", "/servers/detail?all_tenants=1", ""))
+		if want := `{"servers":[` + strings.TrimSuffix(strings.TrimPrefix(one.body, `{"server":`), "}") + `]}`; all.body != want {
+			t.Fatalf("the list says\n%s\nand the server\n%s", all.body, want)
+		}
+		return one.body
+	}
+	if show() != show() {
+		t.Fatal("two answers about the same")
+	}
+	// other forms of the same server lie beside it
+	for token, there := range map[string]bool{"alice 2.50": false, "admin 2.1": false, "admin 2.90": true} {
+		a := c.want(200, c.call(token, "GET", "/servers/"+id, ""))
+		if (a.at("server.OS-EXT-SRV-ATTR:user_data") != nil || strings.Contains(a.body, "server_groups")) != there {
+			t.Errorf("%s: %s", token, a.body)
+		}
+	}
+	for _, change := range []struct{ what, token, method, path, body, now string }{
+		{"the name", "alice", "PUT", "/servers/" + id, `{"server":{"name":"other name"}}`, "other name"},
+		{"metadata", "alice", "POST", "/servers/" + id + "/metadata", `{"metadata":{"k":"value-of-k"}}`, "value-of-k"},
+		{"a tag", "alice 2.50", "PUT", "/servers/" + id + "/tags/sometag", "", "sometag"},
+		{"a security group", "alice", "POST", "/servers/" + id + "/action", `{"addSecurityGroup":{"name":"extra"}}`, `"extra"`},
+		{"the host's zone", "admin", "POST", fmt.Sprintf("/os-aggregates/%d/action", number), `{"add_host":{"host":"host-1"}}`, "east"},
+		{"the zone's name", "admin", "PUT", fmt.Sprintf("/os-aggregates/%d", number), `{"aggregate":{"availability_zone":"west"}}`, "west"},
+		{"the host's status", "admin", "PUT", "/os-services/disable", `{"binary":"nova-compute","host":"host-1"}`, "MAINTENANCE"},
+	} {
+		before := show()
+		if a := c.call(change.token, change.method, change.path, change.body); a.status >= 300 {
+			t.Fatalf("%s: %d %s", change.what, a.status, a.body)
+		}
+		if after := show(); strings.Contains(before, change.now) || !strings.Contains(after, change.now) {
+			t.Errorf("%s: before\n%s\nafter\n%s", change.what, before, after)
+		}
 	}
 }

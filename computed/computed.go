@@ -77,8 +77,8 @@ func New(cfg Config) (*Service, error) {
 func (s *Service) floating(ctx context.Context, portIDs []string) (string, error) {
 	ports, err := s.cfg.Networks.Ports(ctx, portIDs)
 	for _, id := range portIDs {
-		if f := ports[id].FloatingIPs; len(f) > 0 {
-			return f[0].IP, err
+		if p := ports[id]; p != nil && len(p.FloatingIPs) > 0 {
+			return p.FloatingIPs[0].IP, err
 		}
 	}
 	return "", err

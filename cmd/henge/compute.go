@@ -91,7 +91,7 @@ func startCompute(p *peer, life context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	cfg := computed.Config{Store: p.node.State(), Tokens: p.identity.Tokens(), Clock: clock.System{}, Logger: p.logger, Images: guests.Images{Service: p.images},
-		Networks: guests.Networks{Store: p.node.State(), Netd: networks}, Volumes: p.guestVolumes(p.images), Scheduler: guests.Scheduler{Service: p.placing}, Alive: p.node.Alive, Remote: p.remoteConsole,
+		Networks: guests.NewNetworks(p.node.State(), networks), Volumes: p.guestVolumes(p.images), Scheduler: guests.Scheduler{Service: p.placing}, Alive: p.node.Alive, Remote: p.remoteConsole,
 		Driver: driver, Host: p.computeHost(), Dir: dir, ImageBytesMax: c.ImageCacheGiB << 30}
 	s, err := computed.New(cfg)
 	if err != nil {

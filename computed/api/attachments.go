@@ -232,7 +232,7 @@ func conflictIsInvalid(err error) error {
 	return err
 }
 
-func (c *call) interfaceDocument(p neighbour.Port, tag string) document {
+func (c *call) interfaceDocument(p *neighbour.Port, tag string) document {
 	ips := []document{}
 	for _, a := range p.Addresses {
 		ips = append(ips, document{"ip_address": a.IP, "subnet_id": a.SubnetID})
@@ -249,7 +249,7 @@ func listInterfaces(c *call) error {
 	if err != nil {
 		return err
 	}
-	x, err := c.gather([]model.Server{s}, true)
+	x, err := c.gatherFor(s)
 	if err != nil {
 		return err
 	}
@@ -373,7 +373,7 @@ func attachInterface(c *call) error {
 		}
 		return err
 	}
-	return c.json(http.StatusOK, document{"interfaceAttachment": c.interfaceDocument(p, n.Tag)})
+	return c.json(http.StatusOK, document{"interfaceAttachment": c.interfaceDocument(&p, n.Tag)})
 }
 
 func (c *call) canPlug(s *model.Server) error {

@@ -25,7 +25,7 @@ func listAddresses(c *call) error {
 }
 
 func (c *call) addresses(s model.Server) (document, error) {
-	x, err := c.gather([]model.Server{s}, true)
+	x, err := c.gatherFor(s)
 	if err != nil {
 		return nil, err
 	}
@@ -305,13 +305,13 @@ func serverGroupsOf(c *call) error {
 	if err != nil {
 		return err
 	}
-	x, err := c.gather([]model.Server{s}, true)
+	x, err := c.gatherFor(s)
 	if err != nil {
 		return err
 	}
 	docs, seen := []document{}, map[string]bool{}
 	for _, n := range s.NICs {
-		for _, g := range x.ports[n.PortID].Groups {
+		for _, g := range x.groups(n.PortID) {
 			if !seen[g.ID] {
 				docs = append(docs, document{"id": g.ID, "name": g.Name, "description": "", "tenant_id": s.ProjectID, "rules": []any{}})
 			}
@@ -338,7 +338,7 @@ func changeGroups(add bool) action {
 		if err != nil {
 			return err
 		}
-		x, err := c.gather([]model.Server{s}, true)
+		x, err := c.gatherFor(s)
 		if err != nil {
 			return err
 		}

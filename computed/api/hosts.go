@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/http"
@@ -43,17 +44,24 @@ func enabledWord(disabled bool) string {
 
 // zoneOf is the zone that a host shows: that of its aggregate, or its own.
 func zoneOf(r state.Reader, h model.Host) (string, error) {
+	zones, err := zonesOf(r)
+	return cmp.Or(zones[h.Name], h.Zone), err
+}
+
+// zonesOf are the zones that hosts have by their aggregates, by the host's name.
+func zonesOf(r state.Reader) (map[string]string, error) {
+	zones := map[string]string{}
 	for a, err := range model.Aggregates.All(r) {
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		for _, name := range a.Hosts {
-			if name == h.Name && a.Zone != "" {
-				return a.Zone, nil
+			if zones[name] == "" {
+				zones[name] = a.Zone
 			}
 		}
 	}
-	return h.Zone, nil
+	return zones, nil
 }
 
 func (c *call) serviceDocument(r state.Reader, number int, h model.Host) (document, error) {

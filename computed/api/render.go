@@ -20,36 +20,28 @@ func domainName(id string) string { return "instance-" + id }
 type shown struct {
 	hosts map[string]model.Host
 	zones map[string]string // by host id
-	ports map[string]neighbour.Port
+	ports map[string]*neighbour.Port
 	data  map[string]string // user data, for admins since 2.3
 }
 
 // gather reads what the servers' documents need.
-func (c *call) gather(servers []model.Server, detailed bool) (shown, error) {
+func (c *call) gather(servers []*model.Server) (shown, error) {
 	x := shown{hosts: map[string]model.Host{}, zones: map[string]string{}, data: map[string]string{}}
-	if !detailed {
-		return x, nil
-	}
 	err := c.view(func(r state.Reader) error {
-		all, err := hosts(r)
-		if err != nil {
-			return err
-		}
-		for _, h := range all {
-			x.hosts[h.ID] = h
-			if x.zones[h.ID], err = zoneOf(r, h); err != nil {
+		for _, s := range servers {
+			if err := c.addHost(r, x, s.Host); err != nil {
 				return err
 			}
-		}
-		for _, s := range servers {
 			if !c.at(3) || !c.admin() {
-				break
+				continue
 			}
-			u, _, err := model.Optional(model.UserDatas.Get(r, s.ID))
+			u, there, err := model.Optional(c.userData.Get(r, s.ID))
 			if err != nil {
 				return err
 			}
-			x.data[s.ID] = u.Data
+			if there {
+				x.data[s.ID] = u.Data
+			}
 		}
 		return nil
 	})
@@ -68,6 +60,37 @@ func (c *call) gather(servers []model.Server, detailed bool) (shown, error) {
 		x.ports, err = c.Networks.Ports(c.r.Context(), ids)
 	}
 	return x, err
+}
+
+// addHost reads a server's host, once for all servers that are on it.
+func (c *call) addHost(r state.Reader, x shown, id string) error {
+	if _, known := x.hosts[id]; known || id == "" {
+		return nil
+	}
+	h, there, err := model.Optional(c.hosts.Get(r, id))
+	if err != nil || !there {
+		return err
+	}
+	zones, err := c.zones.Get(r, "", zonesOf)
+	if err != nil {
+		return err
+	}
+	x.hosts[id], x.zones[id] = *h, h.Zone
+	if zone := zones[h.Name]; zone != "" {
+		x.zones[id] = zone
+	}
+	return nil
+}
+
+// gatherFor is gather for one server.
+func (c *call) gatherFor(s model.Server) (shown, error) { return c.gather([]*model.Server{&s}) }
+
+// groups are the security groups of a port; none when it is gone.
+func (x shown) groups(portID string) []neighbour.SecurityGroup {
+	if p := x.ports[portID]; p != nil {
+		return p.Groups
+	}
+	return nil
 }
 
 func (c *call) shortServer(s model.Server) document {
@@ -160,7 +183,7 @@ func taskState(s model.Server) any {
 func groupsOf(s model.Server, x shown) []document {
 	var names []string
 	for _, n := range s.NICs {
-		for _, g := range x.ports[n.PortID].Groups {
+		for _, g := range x.groups(n.PortID) {
 			names = append(names, g.Name)
 		}
 	}
@@ -213,7 +236,7 @@ func addressesOf(s model.Server, x shown) document {
 	for _, n := range s.NICs {
 		p, now := x.ports[n.PortID]
 		if !now {
-			p = neighbour.Port{NetworkName: n.NetworkName, MAC: n.MAC, Addresses: n.Addresses}
+			p = &neighbour.Port{NetworkName: n.NetworkName, MAC: n.MAC, Addresses: n.Addresses}
 		}
 		if p.NetworkName == "" {
 			continue
@@ -243,8 +266,8 @@ func addressDocument(ip, mac, kind string) document {
 }
 
 // sortServers orders a list; what is equal stands by id, so that pages do not shift.
-func sortServers(order []sorting, all []model.Server) {
-	slices.SortFunc(all, func(a, b model.Server) int {
+func sortServers(order []sorting, all []*model.Server) {
+	slices.SortFunc(all, func(a, b *model.Server) int {
 		for _, o := range order {
 			n := compareServers(o.key, a, b)
 			if o.down {
@@ -263,7 +286,7 @@ var serverSortKeys = []string{"access_ip_v4", "access_ip_v6", "auto_disk_config"
 	"image_ref", "instance_type_id", "kernel_id", "key_name", "launch_index", "launched_at", "locked", "locked_by", "node", "power_state", "progress", "project_id", "ramdisk_id",
 	"root_device_name", "task_state", "terminated_at", "updated_at", "user_id", "uuid", "vm_state"}
 
-func compareServers(key string, a, b model.Server) int {
+func compareServers(key string, a, b *model.Server) int {
 	switch key {
 	case "created_at":
 		return a.Created.Compare(b.Created)
@@ -281,7 +304,7 @@ func compareServers(key string, a, b model.Server) int {
 	return cmp.Compare(sortText(key, a), sortText(key, b))
 }
 
-func sortText(key string, s model.Server) string {
+func sortText(key string, s *model.Server) string {
 	switch key {
 	case "display_name":
 		return s.Name

@@ -25,7 +25,7 @@ func (s *Server) routes() {
 	s.bind("POST /os-server-groups", createGroup)
 	s.bind("GET /os-server-groups/{id}", showGroup)
 	s.bind("DELETE /os-server-groups/{id}", deleteGroup)
-	s.groupRoutes()
+	s.netRoutes()
 	s.bind("GET /limits", showLimits)
 	s.bind("GET /os-quota-sets/{project}", showQuota)
 	s.bind("PUT /os-quota-sets/{project}", updateQuota)

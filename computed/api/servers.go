@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -20,7 +21,7 @@ import (
 // findServer finds one that the caller may see.
 func (c *call) findServer(r state.Reader, id string) (model.Server, error) {
 	s, err := model.Servers.Get(r, id)
-	if errs.Is(err, errs.NotFound) || err == nil && s.ProjectID != c.who.ProjectID && !c.admin() {
+	if errs.Is(err, errs.NotFound) || err == nil && !c.sees(&s) {
 		return s, errs.New(errs.NotFound, "Instance %s could not be found.", shorten(id))
 	}
 	return s, err
@@ -38,27 +39,45 @@ func (c *call) server() (s model.Server, err error) {
 	return s, err
 }
 
-func showServer(c *call) error {
-	s, err := c.server()
-	if err != nil {
-		return err
+// sharedServer is server, not to be modified.
+func (c *call) sharedServer() (s *model.Server, err error) {
+	if err := c.reader(); err != nil {
+		return nil, err
 	}
-	d, err := c.oneServer(s)
-	if err != nil {
-		return err
-	}
-	if c.at(71) {
-		groups := []string{}
-		if s.GroupID != "" {
-			groups = append(groups, s.GroupID)
+	err = c.view(func(r state.Reader) (err error) {
+		s, err = c.servers.Get(r, c.path("id"))
+		if errs.Is(err, errs.NotFound) || err == nil && !c.sees(s) {
+			err = errs.New(errs.NotFound, "Instance %s could not be found.", shorten(c.path("id")))
 		}
-		d["server_groups"] = groups
+		return err
+	})
+	return s, err
+}
+
+// sees tells whether the caller may see a server.
+func (c *call) sees(s *model.Server) bool { return s.ProjectID == c.who.ProjectID || c.admin() }
+
+func showServer(c *call) error {
+	s, err := c.sharedServer()
+	if err != nil {
+		return err
 	}
-	return c.json(http.StatusOK, document{"server": d})
+	docs, err := c.encodeServers([]*model.Server{s}, true)
+	if err != nil {
+		return err
+	}
+	if !c.at(71) {
+		return c.json(http.StatusOK, document{"server": json.RawMessage(docs[0])})
+	}
+	groups := `,"server_groups":[]}`
+	if s.GroupID != "" {
+		groups = `,"server_groups":[` + jsonText(s.GroupID) + `]}`
+	}
+	return c.json(http.StatusOK, document{"server": json.RawMessage(string(docs[0][:len(docs[0])-1]) + groups)})
 }
 
 func (c *call) oneServer(s model.Server) (document, error) {
-	x, err := c.gather([]model.Server{s}, true)
+	x, err := c.gatherFor(s)
 	if err != nil {
 		return nil, err
 	}
@@ -85,11 +104,11 @@ func listServersAs(c *call, path string, detailed bool) error {
 	if err != nil {
 		return err
 	}
-	var all []model.Server
+	var all []*model.Server
 	err = c.view(func(r state.Reader) error {
-		rows := model.Servers.Where(r, "project", c.who.ProjectID)
+		rows := c.servers.Where(r, "project", c.who.ProjectID)
 		if everywhere {
-			rows = model.Servers.All(r)
+			rows = c.servers.All(r)
 		}
 		for s, err := range rows {
 			if err != nil {
@@ -108,31 +127,23 @@ func listServersAs(c *call, path string, detailed bool) error {
 	return c.answerServers(path, detailed, p, all)
 }
 
-func (c *call) answerServers(path string, detailed bool, p page, all []model.Server) error {
-	rows, more, err := cut(p, all, func(s model.Server) string { return s.ID })
+func (c *call) answerServers(path string, detailed bool, p page, all []*model.Server) error {
+	rows, more, err := cut(p, all, func(s *model.Server) string { return s.ID })
 	if err != nil {
 		return err
 	}
-	x, err := c.gather(rows, detailed)
+	docs, err := c.encodeServers(rows, detailed)
 	if err != nil {
 		return err
 	}
-	docs := make([]document, 0, len(rows))
-	for _, s := range rows {
-		if detailed {
-			docs = append(docs, c.fullServer(s, x))
-		} else {
-			docs = append(docs, c.shortServer(s))
-		}
-	}
-	answer := document{"servers": docs}
+	rest := document{}
 	if more {
-		c.addNext(answer, "servers", rows[len(rows)-1].ID, path)
+		c.addNext(rest, "servers", rows[len(rows)-1].ID, path)
 	}
-	return c.json(http.StatusOK, answer)
+	return openstack.WriteList(c.w, "servers", docs, rest)
 }
 
-type condition = func(model.Server) bool
+type condition = func(*model.Server) bool
 
 // serverFilter builds the condition that a query states, and whether it goes over all projects.
 func (c *call) serverFilter(query url.Values) (keep condition, everywhere bool, err error) {
@@ -154,7 +165,7 @@ func (c *call) serverFilter(query url.Values) (keep condition, everywhere bool, 
 			all = append(all, cond)
 		}
 	}
-	return func(s model.Server) bool {
+	return func(s *model.Server) bool {
 		return !slices.ContainsFunc(all, func(cond condition) bool { return !cond(s) })
 	}, everywhere, nil
 }
@@ -169,20 +180,20 @@ func (c *call) oneFilter(name string, values []string) (condition, error) {
 			return nil, errs.New(errs.Invalid, "Invalid filter expression '%s' for %s", shorten(v), name)
 		}
 		if name == "name" {
-			return func(s model.Server) bool { return pattern.MatchString(s.Name) }, nil
+			return func(s *model.Server) bool { return pattern.MatchString(s.Name) }, nil
 		}
-		return func(s model.Server) bool { return matchesAddress(s, pattern, name == "ip") }, nil
+		return func(s *model.Server) bool { return matchesAddress(s, pattern, name == "ip") }, nil
 	case "status":
 		return c.statusFilter(values)
 	case "changes-since", "changes-before":
 		t, err := parseTime(name, v)
 		since := name == "changes-since"
-		return func(s model.Server) bool { return since != s.Updated.Before(t) || s.Updated.Equal(t) }, err
+		return func(s *model.Server) bool { return since != s.Updated.Before(t) || s.Updated.Equal(t) }, err
 	case "tags", "tags-any", "not-tags", "not-tags-any":
 		return tagFilter(name, strings.Split(v, ",")), nil
 	case "deleted":
 		if c.admin() && isTrue(v) {
-			return func(model.Server) bool { return false }, nil // what is deleted is gone
+			return func(*model.Server) bool { return false }, nil // what is deleted is gone
 		}
 	case "host", "node", "hypervisor_hostname":
 		if c.admin() {
@@ -190,10 +201,10 @@ func (c *call) oneFilter(name string, values []string) (condition, error) {
 		}
 	case "project_id", "tenant_id", "user_id", "reservation_id", "launch_index", "power_state", "vm_state", "task_state":
 		if c.admin() {
-			return func(s model.Server) bool { return filterText(name, s) == v }, nil
+			return func(s *model.Server) bool { return filterText(name, s) == v }, nil
 		}
 	case "image", "flavor", "uuid", "key_name", "availability_zone", "locked", "config_drive", "description", "hostname", "access_ip_v4", "access_ip_v6":
-		return func(s model.Server) bool { return matchesField(name, s, v) }, nil
+		return func(s *model.Server) bool { return matchesField(name, s, v) }, nil
 	}
 	return nil, nil
 }
@@ -207,10 +218,10 @@ func (c *call) hostFilter(name string) (condition, error) {
 		}
 		return err
 	})
-	return func(s model.Server) bool { return ids[s.Host] }, err
+	return func(s *model.Server) bool { return ids[s.Host] }, err
 }
 
-func matchesField(name string, s model.Server, v string) bool {
+func matchesField(name string, s *model.Server, v string) bool {
 	switch name {
 	case "locked":
 		return (s.Locked != "") == isTrue(v)
@@ -222,7 +233,7 @@ func matchesField(name string, s model.Server, v string) bool {
 	return filterText(name, s) == v
 }
 
-func filterText(name string, s model.Server) string {
+func filterText(name string, s *model.Server) string {
 	switch name {
 	case "image":
 		return s.Image.ID
@@ -242,7 +253,7 @@ func filterText(name string, s model.Server) string {
 	return sortText(name, s)
 }
 
-func matchesAddress(s model.Server, pattern *regexp.Regexp, four bool) bool {
+func matchesAddress(s *model.Server, pattern *regexp.Regexp, four bool) bool {
 	for _, n := range s.NICs {
 		for _, a := range n.Addresses {
 			if ip, err := netip.ParseAddr(a.IP); err == nil && ip.Is4() == four && pattern.MatchString(a.IP) {
@@ -265,11 +276,11 @@ func (c *call) statusFilter(values []string) (condition, error) {
 			return nil, errs.New(errs.Invalid, "Invalid status value '%s'", shorten(v))
 		}
 	}
-	return func(s model.Server) bool { return slices.Contains(wanted, lifecycle.Status(s.State)) }, nil
+	return func(s *model.Server) bool { return slices.Contains(wanted, lifecycle.Status(s.State)) }, nil
 }
 
 func tagFilter(name string, wanted []string) condition {
-	return func(s model.Server) bool {
+	return func(s *model.Server) bool {
 		some, all := false, true
 		for _, t := range wanted {
 			if slices.Contains(s.Tags, t) {

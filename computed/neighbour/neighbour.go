@@ -144,8 +144,9 @@ type Networks interface {
 	DeletePort(ctx context.Context, portID, serverID string) error
 	// Wired waits until the port's agent on the host has wired it; when that cannot be done, the error says why.
 	Wired(ctx context.Context, portID, host string) (Wire, error)
-	// Ports are ports as they are now, by id, with their floating IPs; those that are gone are left out.
-	Ports(ctx context.Context, ids []string) (map[string]Port, error)
+	// Ports are ports as they are now, by id, with their floating IPs; those that are gone are left out. They are shared: do not modify them. A port that has not changed may be the
+	// same one as before, so that what was made of it still holds.
+	Ports(ctx context.Context, ids []string) (map[string]*Port, error)
 	// AddFixedIP gives a port one more address of its network.
 	AddFixedIP(ctx context.Context, who *authn.Identity, portID, networkID string) (Port, error)
 	// RemoveFixedIP takes an address from a port.

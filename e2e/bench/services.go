@@ -21,6 +21,7 @@ type api struct {
 	http  http.Client
 	cloud *henged.Cloud
 	token string
+	made  string // the last server that was made
 }
 
 func (a *api) url(port int, path string) string {
@@ -106,13 +107,40 @@ func (a *api) prepareServers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	network, err := a.network(ctx)
 	for i := range serversListed {
-		server := object{"server": object{"name": "bench-" + strconv.Itoa(i), "imageRef": image, "flavorRef": "42"}}
-		if _, err := a.call(ctx, http.MethodPost, a.url(a.cloud.Ports.Compute, "/v2.1/servers"), server, nil); err != nil {
-			return err
+		if err == nil {
+			err = a.server(ctx, "bench-"+strconv.Itoa(i), image, network)
 		}
 	}
-	return nil
+	return err
+}
+
+// server makes one with a port of its own.
+func (a *api) server(ctx context.Context, name, image, network string) error {
+	var made struct {
+		Port struct {
+			ID string `json:"id"`
+		} `json:"port"`
+		Server struct {
+			ID string `json:"id"`
+		} `json:"server"`
+	}
+	if _, err := a.call(ctx, http.MethodPost, a.url(a.cloud.Ports.Network, "/v2.0/ports"), object{"port": object{"network_id": network}}, &made); err != nil {
+		return err
+	}
+	server := object{"server": object{"name": name, "imageRef": image, "flavorRef": "42", "networks": []object{{"port": made.Port.ID}}}}
+	_, err := a.call(ctx, http.MethodPost, a.url(a.cloud.Ports.Compute, "/v2.1/servers"), server, &made)
+	a.made = made.Server.ID
+	return err
+}
+
+// prepareOne sees to it that there is a server.
+func (a *api) prepareOne(ctx context.Context) error {
+	if a.made != "" {
+		return nil
+	}
+	return a.prepareServers(ctx)
 }
 
 func (a *api) image(ctx context.Context) (string, error) {
@@ -157,6 +185,10 @@ func (a *api) serviceLoads(ctx context.Context) ([]*load, error) {
 		{name: "token validation", unit: 1, do: get(p.Identity, "/v3/auth/tokens")},
 		{name: "token by password", unit: 1, do: func(ctx context.Context, _ int64) (int64, error) { return 0, a.login(ctx) }},
 		{name: "GET /servers/detail of 100", unit: 1, prepare: a.prepareServers, do: get(p.Compute, "/v2.1/servers/detail")},
+		{name: "GET /servers/ID", unit: 1, prepare: a.prepareOne, do: func(ctx context.Context, _ int64) (int64, error) {
+			_, err := a.call(ctx, http.MethodGet, a.url(p.Compute, "/v2.1/servers/"+a.made), nil, nil)
+			return 0, err
+		}},
 		{name: "GET /flavors/detail", unit: 1, do: get(p.Compute, "/v2.1/flavors/detail")},
 		{name: "port create", unit: 1, prepare: func(ctx context.Context) (err error) { network, err = a.network(ctx); return err },
 			do: func(ctx context.Context, _ int64) (int64, error) {

@@ -3,6 +3,7 @@ package openstack
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 
 	"henge/internal/errs"
 )
@@ -55,9 +56,10 @@ func WriteJSON(w http.ResponseWriter, status int, document any) {
 	WriteEncoded(w, status, raw)
 }
 
-// WriteEncoded answers with a JSON document that is encoded already.
+// WriteEncoded answers with a JSON document that is encoded already. It says how long it is: so it goes out in fewer pieces.
 func WriteEncoded(w http.ResponseWriter, status int, raw []byte) {
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
 	w.WriteHeader(status)
 	_, _ = w.Write(raw)
 }

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -173,4 +174,25 @@ func FuzzFields(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestWriteList(t *testing.T) {
+	for _, tc := range []struct {
+		docs []string
+		rest map[string]any
+		want string
+	}{
+		{nil, nil, `{"rows":[]}`},
+		{[]string{`{"a":1}`}, nil, `{"rows":[{"a":1}]}`},
+		{[]string{`{"a":1}`, `2`}, map[string]any{"next": "x"}, `{"rows":[{"a":1},2],"next":"x"}`},
+	} {
+		docs := [][]byte{}
+		for _, d := range tc.docs {
+			docs = append(docs, []byte(d))
+		}
+		w := httptest.NewRecorder()
+		if err := WriteList(w, "rows", docs, tc.rest); err != nil || w.Body.String() != tc.want || w.Header().Get("Content-Length") != strconv.Itoa(len(tc.want)) {
+			t.Errorf("%s, length %s, %v; want %s", w.Body, w.Header().Get("Content-Length"), err, tc.want)
+		}
+	}
 }

@@ -19,6 +19,15 @@ import (
 type Networks struct {
 	Store state.Store
 	Netd  *netd.Service
+	ports *state.Memo[*neighbour.Port]
+}
+
+// portsMax bounds how many ports are remembered.
+const portsMax = 8192
+
+// NewNetworks shows a network service.
+func NewNetworks(store state.Store, service *netd.Service) Networks {
+	return Networks{Store: store, Netd: service, ports: state.NewMemo[*neighbour.Port](portsMax)}
 }
 
 func (n Networks) update(ctx context.Context, fn func(w state.Writer) error) error {
@@ -168,19 +177,23 @@ func (n Networks) PortsOf(ctx context.Context, serverID string) (all []neighbour
 	return all, err
 }
 
-func (n Networks) Ports(ctx context.Context, ids []string) (map[string]neighbour.Port, error) {
-	found := map[string]neighbour.Port{}
+func (n Networks) Ports(ctx context.Context, ids []string) (map[string]*neighbour.Port, error) {
+	found := map[string]*neighbour.Port{}
 	err := n.Store.View(ctx, func(r state.Reader) error {
 		for _, id := range ids {
-			p, there, err := net.Optional(net.Ports.Get(r, id))
+			p, there, err := net.Optional(n.ports.Get(r, id, func(r state.Reader) (*neighbour.Port, error) {
+				p, err := net.Ports.Get(r, id)
+				if err != nil {
+					return nil, err
+				}
+				d, err := describePort(r, p)
+				return &d, err
+			}))
 			if err != nil {
 				return err
 			}
-			if !there {
-				continue
-			}
-			if found[id], err = describePort(r, p); err != nil {
-				return err
+			if there {
+				found[id] = p
 			}
 		}
 		return nil

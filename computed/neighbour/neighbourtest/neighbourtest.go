@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -23,7 +24,8 @@ type World struct {
 	bytes     map[string][]byte
 	nets      map[string]neighbour.Network
 	ports     map[string]neighbour.Port
-	keys      map[string]string // of ports made: key to id
+	shown     map[string]*neighbour.Port // as Ports gave them last
+	keys      map[string]string          // of ports made: key to id
 	volumes   map[string]neighbour.Volume
 	snapshots map[string]neighbour.VolumeSnapshot
 	attach    map[string]string // attachment to "volume server"
@@ -34,7 +36,7 @@ type World struct {
 
 // New makes an empty world.
 func New() *World {
-	return &World{images: map[string]neighbour.Image{}, bytes: map[string][]byte{}, nets: map[string]neighbour.Network{}, ports: map[string]neighbour.Port{}, keys: map[string]string{},
+	return &World{images: map[string]neighbour.Image{}, bytes: map[string][]byte{}, nets: map[string]neighbour.Network{}, ports: map[string]neighbour.Port{}, shown: map[string]*neighbour.Port{}, keys: map[string]string{},
 		volumes: map[string]neighbour.Volume{}, snapshots: map[string]neighbour.VolumeSnapshot{}, attach: map[string]string{}, groups: map[string]neighbour.GroupDetail{}}
 }
 
@@ -337,14 +339,19 @@ func (n networks) PortsOf(ctx context.Context, serverID string) (all []neighbour
 	return all, nil
 }
 
-func (n networks) Ports(_ context.Context, ids []string) (map[string]neighbour.Port, error) {
+func (n networks) Ports(_ context.Context, ids []string) (map[string]*neighbour.Port, error) {
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
-	found := map[string]neighbour.Port{}
+	found := map[string]*neighbour.Port{}
 	for _, id := range ids {
-		if p, ok := n.w.ports[id]; ok {
-			found[id] = p
+		p, ok := n.w.ports[id]
+		if !ok {
+			continue
 		}
+		if before := n.w.shown[id]; before == nil || !reflect.DeepEqual(*before, p) {
+			n.w.shown[id] = &p
+		}
+		found[id] = n.w.shown[id]
 	}
 	return found, nil
 }
