@@ -66,6 +66,8 @@ type storageConfig struct {
 	RepairMiB      int64   `toml:"repair_mib_per_second"`
 	AuditMiB       int64   `toml:"audit_mib_per_second"`
 	ExpirePerSec   int64   `toml:"expire_per_second"`
+	ReapDelay      int64   `toml:"reap_delay_seconds"`
+	ReapPerSec     int64   `toml:"reap_per_second"`
 	ReservePercent float64 `toml:"reserve_percent"`
 }
 

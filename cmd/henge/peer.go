@@ -154,6 +154,7 @@ func (p *peer) wire(life context.Context) (err error) {
 	}
 	p.run(life, "proxy", p.core.Run)
 	p.startExpirer(life, placed)
+	p.startReaper(life)
 	return p.wireNetworks(life)
 }
 

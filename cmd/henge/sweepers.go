@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"henge/internal/metrics"
 	"henge/proxy/expirer"
+	"henge/proxy/reaper"
 	"henge/storaged/peerapi"
 )
 
@@ -51,3 +53,36 @@ func newExpiryCounters(r *metrics.Registry) expiryCounters {
 func (c expiryCounters) Expired() { c.expired.Add(1) }
 func (c expiryCounters) Stale()   { c.stale.Add(1) }
 func (c expiryCounters) Failed()  { c.failed.Add(1) }
+
+// startReaper lets the peer empty the deleted accounts whose listings begin with it.
+func (p *peer) startReaper(life context.Context) {
+	r := reaper.New(reaper.Config{
+		Store: p.core, Projects: p.identity, Clock: p.clock, Logger: p.logger, Counters: newReapCounters(p.metrics),
+		Delay: time.Duration(p.cfg.Storage.ReapDelay) * time.Second, PerSecond: p.cfg.Storage.ReapPerSec,
+		Mine: func(account string) bool {
+			_, replicas := p.accountReplicas(account)
+			for _, t := range replicas {
+				if p.devices.Up(t) {
+					return t.Peer == p.node.ID()
+				}
+			}
+			return false
+		},
+	})
+	p.run(life, "reaper", r.Run)
+}
+
+// reapCounters count for Prometheus what the reaper does.
+type reapCounters struct{ accounts, containers, objects *metrics.Counter }
+
+func newReapCounters(r *metrics.Registry) reapCounters {
+	return reapCounters{
+		accounts:   r.Counter("henge_reaper_accounts_total", "Accounts deleted because their project was."),
+		containers: r.Counter("henge_reaper_containers_total", "Containers of deleted accounts that were removed."),
+		objects:    r.Counter("henge_reaper_objects_total", "Objects of deleted accounts that were removed."),
+	}
+}
+
+func (c reapCounters) Accounts()   { c.accounts.Add(1) }
+func (c reapCounters) Containers() { c.containers.Add(1) }
+func (c reapCounters) Objects()    { c.objects.Add(1) }

@@ -43,6 +43,9 @@ func DeleteProject(w state.Writer, id string) error {
 	if err := Projects.Delete(w, id); err != nil {
 		return err
 	}
+	if err := EndedProjects.Put(w, id, EndedProject{ID: id}); err != nil {
+		return err
+	}
 	if err := deleteWhere(w, Assignments, "target", Target{TargetProject, id}.Key(), Assignment.RowID); err != nil {
 		return err
 	}

@@ -119,6 +119,7 @@ func TestDeleteDomain_LeavesNothing(t *testing.T) {
 			DeleteDomain(w, "d"),
 			DeleteRole(w, "r1"),
 			DeleteRole(w, "r2"),
+			EndedProjects.Delete(w, "a"), EndedProjects.Delete(w, "b"), EndedProjects.Delete(w, "c"), // for other services to take note of
 		} {
 			if err != nil {
 				return err

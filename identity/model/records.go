@@ -215,3 +215,8 @@ type TokenKey struct {
 	Secret   []byte    `json:"secret"`
 	SealFrom time.Time `json:"seal_from"`
 }
+
+// EndedProject is a project that was deleted.
+type EndedProject struct {
+	ID string `json:"id"`
+}

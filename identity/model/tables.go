@@ -56,10 +56,12 @@ var (
 				Index("name", true, func(a ApplicationCredential) string { return a.UserID + Sep + a.Name }).
 				Index("user", false, func(a ApplicationCredential) string { return a.UserID }).
 				Index("project", false, func(a ApplicationCredential) string { return a.ProjectID })
-	Trusts = state.NewTable[Trust](Prefix+"trusts").
-		Index("trustor", false, func(t Trust) string { return t.TrustorID }).
-		Index("trustee", false, func(t Trust) string { return t.TrusteeID }).
-		Index("project", false, func(t Trust) string { return t.ProjectID })
+	// EndedProjects are projects that were deleted and may have left things in other services, until these have taken note.
+	EndedProjects = state.NewTable[EndedProject](Prefix + "ended_projects")
+	Trusts        = state.NewTable[Trust](Prefix+"trusts").
+			Index("trustor", false, func(t Trust) string { return t.TrustorID }).
+			Index("trustee", false, func(t Trust) string { return t.TrusteeID }).
+			Index("project", false, func(t Trust) string { return t.ProjectID })
 	Policies    = state.NewTable[Policy](Prefix + "policies")
 	Revocations = state.NewTable[Revocation](Prefix + "revocations")
 	TokenKeys   = state.NewTable[TokenKey](Prefix + "token_keys")

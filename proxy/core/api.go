@@ -18,9 +18,9 @@ import (
 type Service interface {
 	// Account describes an account. One that was never written to is empty, and not an error: accounts come to be by themselves.
 	Account(ctx context.Context, account string) (AccountInfo, error)
-	// UpdateAccount merges metadata, by lower-case header name; "" removes.
+	// UpdateAccount merges metadata, by lower-case header name; "" removes. errs.NotFound when the account was deleted.
 	UpdateAccount(ctx context.Context, account string, meta map[string]string) error
-	// DeleteAccount marks the account deleted; errs.Conflict unless it is empty.
+	// DeleteAccount deletes an account with all that is in it, which is removed later: nobody reads it any more. errs.NotFound when there is none.
 	DeleteAccount(ctx context.Context, account string) error
 	// ListContainers gives a page of an account's containers.
 	ListContainers(ctx context.Context, account string, o ListOptions) (Listing, error)
@@ -97,7 +97,8 @@ func (p Policy) Named(name string) bool {
 
 // AccountInfo describes an account.
 type AccountInfo struct {
-	Exists                     bool // something was written to it
+	Exists                     bool      // something was written to it
+	Deleted                    time.Time // when it was deleted with all that is in it; zero when it was not
 	Timestamp                  clock.Timestamp
 	Containers, Objects, Bytes int64
 	Meta                       map[string]string // by lower-case header name

@@ -23,6 +23,7 @@ func (c *Core) Account(ctx context.Context, account string) (AccountInfo, error)
 	if out.Timestamp == 0 {
 		out.Timestamp = info.Created
 	}
+	out.Deleted = deletedAt(info)
 	return out, nil
 }
 
@@ -32,8 +33,12 @@ func (c *Core) UpdateAccount(ctx context.Context, account string, meta map[strin
 	if err != nil {
 		return err
 	}
-	if _, err := c.readIndex(ctx, r); err != nil { // to be later than whatever was there
+	info, err := c.readIndex(ctx, r) // to be later than whatever was there
+	if err != nil {
 		return err
+	}
+	if !deletedAt(info).IsZero() {
+		return noAccount(account)
 	}
 	_, err = c.changeIndex(ctx, r, replicas{}, func(t clock.Timestamp) peerapi.IndexChange {
 		return peerapi.IndexChange{Timestamp: t, Create: true, Meta: stamped(meta, t)}
@@ -41,27 +46,11 @@ func (c *Core) UpdateAccount(ctx context.Context, account string, meta map[strin
 	return err
 }
 
-// DeleteAccount marks the account deleted; errs.Conflict unless it is empty.
-func (c *Core) DeleteAccount(ctx context.Context, account string) error {
-	r, err := c.placeAccount(account)
-	if err != nil {
-		return err
-	}
-	if _, err := c.readIndex(ctx, r); err != nil {
-		return err
-	}
-	page, err := c.list(ctx, r, ListOptions{Limit: 1})
-	if err != nil {
-		return err
-	}
-	if len(page.Entries) > 0 {
-		return errs.New(errs.Conflict, "account %s is not empty", account)
-	}
-	return c.deleteIndex(ctx, r, replicas{}, peerapi.Row{})
-}
-
 // ListContainers gives a page of an account's containers.
 func (c *Core) ListContainers(ctx context.Context, account string, o ListOptions) (Listing, error) {
+	if c.gone(ctx, account) {
+		return Listing{}, nil
+	}
 	r, err := c.placeAccount(account)
 	if err != nil {
 		return Listing{}, err
@@ -71,6 +60,9 @@ func (c *Core) ListContainers(ctx context.Context, account string, o ListOptions
 
 // findContainer gives a container that exists, perhaps from the cache.
 func (c *Core) findContainer(ctx context.Context, account, container string, fresh bool) (peerapi.IndexInfo, error) {
+	if c.gone(ctx, account) {
+		return peerapi.IndexInfo{}, noContainer(account, container)
+	}
 	name := containerName{account, container}
 	info, ok, epoch := c.containers.get(name)
 	if ok && !fresh {
@@ -150,6 +142,9 @@ func (c *Core) choosePolicy(account, name string, current peerapi.IndexInfo) (ui
 
 // PutContainer makes a container, or merges metadata into one that is there.
 func (c *Core) PutContainer(ctx context.Context, account, container string, p PutContainer) (bool, error) {
+	if c.gone(ctx, account) {
+		return false, noAccount(account)
+	}
 	r, err := c.placeContainer(account, container)
 	if err != nil {
 		return false, err
@@ -185,6 +180,9 @@ func (c *Core) PutContainer(ctx context.Context, account, container string, p Pu
 
 // UpdateContainer merges metadata; "" removes.
 func (c *Core) UpdateContainer(ctx context.Context, account, container string, meta map[string]string) error {
+	if c.gone(ctx, account) {
+		return noContainer(account, container)
+	}
 	r, err := c.placeContainer(account, container)
 	if err != nil {
 		return err
@@ -205,6 +203,9 @@ func (c *Core) UpdateContainer(ctx context.Context, account, container string, m
 
 // DeleteContainer deletes an empty container, with the multipart uploads that were under way in it.
 func (c *Core) DeleteContainer(ctx context.Context, account, container string) error {
+	if c.gone(ctx, account) {
+		return noContainer(account, container)
+	}
 	r, err := c.placeContainer(account, container)
 	if err != nil {
 		return err

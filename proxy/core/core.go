@@ -71,6 +71,7 @@ type Core struct {
 	codedMin int // bytes
 
 	containers *containerCache
+	accounts   *accountCache
 	flights    singleflight.Group
 	turns      turns
 	contended  contended
@@ -103,7 +104,7 @@ func New(cfg Config) (*Core, error) {
 	if c.codedMin = max(cfg.CodedBytesMin, 0); cfg.CodedBytesMin == 0 {
 		c.codedMin = codedBytesMin
 	}
-	c.containers = newContainerCache(c.time)
+	c.containers, c.accounts = newContainerCache(c.time), newAccountCache(c.time)
 	c.life, c.end = context.WithCancel(context.Background())
 	c.sweepNow = make(chan struct{}, 1)
 	return c, nil

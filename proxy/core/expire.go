@@ -41,7 +41,7 @@ func (c *Core) deleteExpiring(ctx context.Context, ref Ref, w *write, at int64) 
 // Expire is for a row of a container's listing whose DeleteAt has come. The object is deleted if it has that DeleteAt still. If the row says what is not so, because what
 // was written since has not reached the listing, the listing is told.
 func (c *Core) Expire(ctx context.Context, account, container string, row peerapi.Row) (deleted bool, err error) {
-	ref := Ref{account, container, row.Name}
+	ctx, ref := IntoDeleted(ctx), Ref{account, container, row.Name}
 	w, err := c.begin(ctx, ref)
 	if err != nil {
 		return false, err

@@ -105,6 +105,7 @@ func (c *Core) Run(ctx context.Context) error {
 
 // Sweep works off what is due in the queue, and gives how many uploads it looked at. One that cannot be dealt with now stays for the next time.
 func (c *Core) Sweep(ctx context.Context) (int, error) {
+	ctx = IntoDeleted(ctx) // what is needed there stays until its account is emptied
 	now := fmt.Sprintf("%016x", c.time.Now().UnixNano())
 	o := ListOptions{EndMarker: now, Limit: sweepPage}
 	done := 0
@@ -191,6 +192,7 @@ func (c *Core) reap(ctx context.Context, ref Ref, id, reason string) error {
 
 // Scan looks at every part there is, for those whose entry in the queue was lost.
 func (c *Core) Scan(ctx context.Context) error {
+	ctx = IntoDeleted(ctx)
 	o := ListOptions{Limit: pagesMax}
 	for {
 		page, err := c.ListContainers(ctx, uploadAccount, o)

@@ -40,6 +40,9 @@ func (q *request) getAccount() error {
 	if err != nil {
 		return err
 	}
+	if !info.Deleted.IsZero() {
+		return status(http.StatusGone)
+	}
 	q.accountHeaders(info)
 	if q.r.Method == http.MethodHead {
 		q.header("Content-Type", ctype+"; charset=utf-8")
@@ -140,6 +143,7 @@ func (q *request) manageAccount() error {
 		if err := q.h.Core.DeleteAccount(q.r.Context(), q.account); err != nil {
 			return err
 		}
+		q.h.quotas.forget(q.account)
 		return q.answerHTML(http.StatusNoContent)
 	}
 	change, err := q.accountChange()
@@ -149,6 +153,9 @@ func (q *request) manageAccount() error {
 	info, err := q.h.Core.Account(q.r.Context(), q.account)
 	if err != nil {
 		return err
+	}
+	if !info.Deleted.IsZero() {
+		return text(http.StatusForbidden, "Recently deleted")
 	}
 	if err := checkMerged(info.Meta, change, "account"); err != nil {
 		return err

@@ -60,8 +60,19 @@ func TestAccount(t *testing.T) {
 		"<container><name>c é</name><count>1</count><bytes>5</bytes><last_modified>2026-03-04T05:06:07.123460</last_modified></container>\n</account>")
 	w.as("reseller", "PUT", "/v1/AUTH_new", "", 201)
 	w.as("reseller", "PUT", "/v1/AUTH_new", "", 202)
+	w.ok("DELETE", account, "", 405)
+	w.as("reseller", "DELETE", account, "", 204)
+	w.ok("HEAD", account, "", 410)
+	w.ok("GET", account+"?format=json", "", 410)
+	w.ok("POST", account, "", 404, "X-Account-Meta-A", "2")
+	w.as("reseller", "PUT", account, "", 403)
+	w.as("reseller", "DELETE", account, "", 404)
+	w.ok("GET", account+"/c%20%C3%A9", "", 404)
+	w.ok("GET", account+"/c%20%C3%A9/o", "", 404)
+	w.ok("PUT", account+"/c2", "", 404)
+	w.ok("PUT", account+"/c%20%C3%A9/o", "x", 404)
 	w.as("reseller", "DELETE", "/v1/AUTH_new", "", 204)
-	w.as("reseller", "DELETE", account, "", 409)
+	w.as("reseller", "DELETE", "/v1/AUTH_never", "", 404)
 }
 
 // fill makes a container with the objects named.

@@ -103,7 +103,22 @@ func accounts(c *contract) {
 	info, err = c.s.Account(c.ctx, testAccount)
 	c.must(err)
 	c.wants("account", []any{info.Exists, info.Containers, info.Meta}, []any{true, 1, "map[x-account-meta-b:2 x-account-meta-c:3]"})
-	c.kind(c.s.DeleteAccount(c.ctx, testAccount), errs.Conflict)
+	c.kind(c.s.DeleteAccount(c.ctx, "AUTH_none"), errs.NotFound)
+	c.must(c.s.DeleteAccount(c.ctx, testAccount))
+	info, err = c.s.Account(c.ctx, testAccount)
+	c.must(err)
+	c.wants("a deleted account says when", info.Deleted.IsZero(), false)
+	_, err = c.s.Open(c.ctx, ref("c", "o"), core.OpenOptions{})
+	c.kind(err, errs.NotFound)
+	_, err = c.s.Container(c.ctx, testAccount, "c", true)
+	c.kind(err, errs.NotFound)
+	_, err = c.s.PutContainer(c.ctx, testAccount, "d", core.PutContainer{})
+	c.kind(err, errs.NotFound)
+	c.kind(c.s.UpdateAccount(c.ctx, testAccount, map[string]string{"x-account-meta-a": "1"}), errs.NotFound)
+	page, err := c.s.ListContainers(c.ctx, testAccount, core.ListOptions{Limit: 10})
+	c.must(err)
+	c.wants("containers of a deleted account", len(page.Entries), 0)
+	c.kind(c.s.DeleteAccount(c.ctx, testAccount), errs.NotFound)
 }
 
 func containers(c *contract) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"time"
 
 	"henge/internal/clock"
 	"henge/internal/errs"
@@ -27,6 +28,7 @@ var _ core.Service = (*Memory)(nil)
 
 type account struct {
 	exists     bool
+	deleted    time.Time
 	timestamp  clock.Timestamp
 	meta       map[string]string
 	containers map[string]*container
@@ -91,7 +93,7 @@ func (m *Memory) Account(_ context.Context, name string) (core.AccountInfo, erro
 	if a == nil {
 		return core.AccountInfo{}, nil
 	}
-	info := core.AccountInfo{Exists: a.exists, Timestamp: a.timestamp, Meta: maps.Clone(a.meta)}
+	info := core.AccountInfo{Exists: a.exists, Deleted: a.deleted, Timestamp: a.timestamp, Meta: maps.Clone(a.meta)}
 	for _, c := range a.containers {
 		info.Containers++
 		n, bytes := c.count()
@@ -138,7 +140,11 @@ func (m *Memory) UpdateAccount(_ context.Context, name string, meta map[string]s
 		return err
 	}
 	defer m.mu.Unlock()
-	merge(m.account(name).meta, meta)
+	a := m.account(name)
+	if !a.deleted.IsZero() {
+		return errs.New(errs.NotFound, "account %s was deleted", name)
+	}
+	merge(a.meta, meta)
 	return nil
 }
 
@@ -148,10 +154,11 @@ func (m *Memory) DeleteAccount(_ context.Context, name string) error {
 		return err
 	}
 	defer m.mu.Unlock()
-	if a := m.accounts[name]; a != nil && len(a.containers) > 0 {
-		return errs.New(errs.Conflict, "account %s is not empty", name)
+	a := m.accounts[name]
+	if a == nil || !a.exists || !a.deleted.IsZero() {
+		return errs.New(errs.NotFound, "account %s was deleted", name)
 	}
-	delete(m.accounts, name)
+	a.deleted, a.containers = m.clock.Now(), map[string]*container{}
 	return nil
 }
 
@@ -193,6 +200,9 @@ func (m *Memory) PutContainer(_ context.Context, acc, name string, p core.PutCon
 		}
 	}
 	a := m.account(acc)
+	if !a.deleted.IsZero() {
+		return false, errs.New(errs.NotFound, "account %s was deleted", acc)
+	}
 	c := a.containers[name]
 	made := c == nil
 	switch {
