@@ -41,7 +41,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetVersionTemplate("henge {{.Version}}\n")
-	root.AddCommand(newUpCommand(), newAgentCommand(), newInitCommand(), newJoinCommand(), newTokenCommand(), newStatusCommand(), newReconCommand(), newRebuildCommand(), newConfigCommand(), newProfileCommand(),
+	root.AddCommand(newUpCommand(), newAgentCommand(), newInitCommand(), newJoinCommand(), newTokenCommand(), newStatusCommand(), newReconCommand(), newDispersionCommand(), newRebuildCommand(), newConfigCommand(), newProfileCommand(),
 		newRingCommand(openState))
 	return root
 }

@@ -89,6 +89,7 @@ func startPeer(ctx context.Context, cfg config, start peerStart) (p *peer, err e
 	}
 	p.node.Mux().Handle(methodStatus, p.serveStatus)
 	p.node.Mux().Handle(methodProfile, serveProfile)
+	p.node.Mux().Handle(methodDispersion, p.serveDispersion)
 	p.node.Mux().Handle(methodConsole, p.serveConsole)
 	if err := p.node.Start(ctx); err != nil {
 		return p, fmt.Errorf("start the peer: %w", err)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -37,6 +39,7 @@ func (p *peer) repairOf(device string) *repairStatus {
 
 func newReconCommand() *cobra.Command {
 	var t clusterTarget
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "recon",
 		Short: "Show how the storage does, in the manner of swift-recon: rings, updates queued, quarantine, repair, disks",
@@ -49,24 +52,51 @@ func newReconCommand() *cobra.Command {
 				return err
 			}
 			defer admin.Close()
-			return recon(cmd.Context(), cmd.OutOrStdout(), func(ctx context.Context) ([]report, map[string]uint64, error) { return gather(ctx, admin) })
+			return recon(cmd.Context(), cmd.OutOrStdout(), asJSON, func(ctx context.Context) ([]report, map[string]uint64, error) { return gather(ctx, admin) })
 		},
 	}
 	t.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "all that the peers say, in JSON")
 	return cmd
 }
 
-func recon(ctx context.Context, out io.Writer, ask func(context.Context) ([]report, map[string]uint64, error)) error {
+func recon(ctx context.Context, out io.Writer, asJSON bool, ask func(context.Context) ([]report, map[string]uint64, error)) error {
 	reports, published, err := ask(ctx)
 	if err != nil {
 		return err
 	}
-	printRecon(out, reports, published, time.Now())
+	if asJSON {
+		err = encodeRecon(out, reports, published)
+	} else {
+		printRecon(out, reports, published, time.Now())
+	}
+	if err != nil {
+		return err
+	}
 	silent := slices.DeleteFunc(slices.Clone(reports), func(r report) bool { return r.err == nil })
 	if len(silent) > 0 {
 		return fmt.Errorf("%s of %d did not answer", count(len(silent), "peer"), len(reports))
 	}
 	return nil
+}
+
+// encodeRecon gives what each peer says, and which versions of the rings are in use.
+func encodeRecon(out io.Writer, reports []report, published map[string]uint64) error {
+	type answer struct {
+		Error  string      `json:"error,omitempty"`
+		Status *peerStatus `json:"status,omitempty"`
+	}
+	peers := map[string]answer{}
+	for _, r := range reports {
+		if r.err != nil {
+			peers[r.member.ID] = answer{Error: r.err.Error()}
+			continue
+		}
+		peers[r.member.ID] = answer{Status: &r.status}
+	}
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(map[string]any{"rings": published, "peers": peers})
 }
 
 // figure is one number that is gathered from each device.
@@ -125,16 +155,17 @@ func printRecon(out io.Writer, reports []report, published map[string]uint64, no
 	}
 	fmt.Fprintf(out, "%d of %s answered, with %s, %d more out of use\n\n", answered, count(len(reports), "peer"), count(len(devices), "device"), broken)
 	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "RING\tVERSION\tPEERS THAT HAVE IT\tOTHERS")
+	fmt.Fprintln(t, "RING\tVERSION\tDIGEST\tPEERS THAT HAVE IT\tOTHERS")
 	for _, name := range sortedKeys(published) {
-		have, others := ringHolders(reports, name, published[name])
-		fmt.Fprintf(t, "%s\t%d\t%d of %d\t%s\n", name, published[name], have, len(reports), strings.Join(others, " "))
+		have, digest, others := ringHolders(reports, name, published[name])
+		fmt.Fprintf(t, "%s\t%d\t%.12s\t%d of %d\t%s\n", name, published[name], digest, have, len(reports), strings.Join(others, " "))
 	}
 	fmt.Fprintln(t, "\nOF EACH DEVICE\tLOW\tHIGH\tAVERAGE\tTOTAL\tNOT KNOWN")
 	for _, f := range figures(now) {
 		f.print(t, devices)
 	}
 	t.Flush()
+	fmt.Fprintf(out, "\n%s", balance(reports))
 	complete := 0
 	for _, d := range devices {
 		if d.Repair != nil && d.Repair.Complete {
@@ -144,18 +175,54 @@ func printRecon(out io.Writer, reports []report, published map[string]uint64, no
 	fmt.Fprintf(out, "\nRepair reached all fellows and left nothing to do on %d of %s.\n", complete, count(len(devices), "device"))
 }
 
-// ringHolders counts the peers that have a ring's version, and names those that answered and have another.
-func ringHolders(reports []report, name string, version uint64) (have int, others []string) {
+// ringHolders counts the peers that have a ring's version, with the digest that most of them have, and names those that answered and have another version or digest.
+func ringHolders(reports []report, name string, version uint64) (have int, digest string, others []string) {
+	votes := map[string]int{}
 	for _, r := range reports {
-		switch {
-		case r.err != nil:
-		case r.status.Rings[name] == version:
-			have++
-		default:
-			others = append(others, fmt.Sprintf("%s:%d", r.member.ID, r.status.Rings[name]))
+		if d := r.status.Digests[name]; r.err == nil && r.status.Rings[name] == version {
+			if votes[d]++; votes[d] > votes[digest] || digest == "" {
+				digest = d
+			}
 		}
 	}
-	return have, others
+	for _, r := range reports {
+		switch d := r.status.Digests[name]; {
+		case r.err != nil:
+		case r.status.Rings[name] != version:
+			others = append(others, fmt.Sprintf("%s:%d", r.member.ID, r.status.Rings[name]))
+		case d != digest:
+			others = append(others, fmt.Sprintf("%s:%d:%.12s", r.member.ID, version, d))
+		default:
+			have++
+		}
+	}
+	return have, digest, others
+}
+
+// balance tells which disks are the fullest and the emptiest, and how far the one that is farthest from it is from the average, in percent of that.
+func balance(reports []report) string {
+	type disk struct {
+		name string
+		used float64
+	}
+	var disks []disk
+	sum := 0.0
+	for _, r := range reports {
+		for _, d := range r.status.Devices {
+			if r.err == nil && d.Error == "" && d.Usage.Size > 0 {
+				used := 100 * float64(d.Usage.Size-d.Usage.Free) / float64(d.Usage.Size)
+				disks = append(disks, disk{r.member.ID + "/" + d.Name, used})
+				sum += used
+			}
+		}
+	}
+	if len(disks) == 0 || sum == 0 {
+		return "No disk says how full it is."
+	}
+	order := func(a, b disk) int { return cmp.Or(cmp.Compare(a.used, b.used), cmp.Compare(a.name, b.name)) }
+	low, high, average := slices.MinFunc(disks, order), slices.MaxFunc(disks, order), sum/float64(len(disks))
+	return fmt.Sprintf("The emptiest disk is %s, %.1f%% used, the fullest %s, %.1f%%; balance %.1f%%.", low.name, low.used, high.name, high.used,
+		100*max(average-low.used, high.used-average)/average)
 }
 
 func (f figure) print(out io.Writer, devices []deviceStatus) {

@@ -33,6 +33,7 @@ type peerStatus struct {
 	Services map[string]string `json:"services"`
 	Devices  []deviceStatus    `json:"devices"`
 	Rings    map[string]uint64 `json:"rings"`
+	Digests  map[string]string `json:"ring_digests,omitempty"` // of the rings' files
 	Leader   string            `json:"leader"`
 	Troubles []string          `json:"troubles"`
 	Lacks    []lack            `json:"lacks,omitempty"` // what the machine does not allow, which is no trouble
@@ -53,7 +54,10 @@ func (p *peer) status(ctx context.Context) peerStatus {
 	}
 	p.addGuestDoors(s.Services)
 	if placed := p.placed.Load(); placed != nil {
-		s.Rings = placed.book.Versions()
+		s.Rings, s.Digests = placed.book.Versions(), map[string]string{}
+		for name := range s.Rings {
+			s.Digests[name] = placed.book.Ring(name).Digest()
+		}
 	}
 	return s
 }
