@@ -82,11 +82,12 @@ func TestProjectDelete_EmptiesItsAccount(t *testing.T) {
 	if out := client(t, c, dir, "swift", "list", "of-another"); strings.TrimSpace(out) != "small" {
 		t.Errorf("another project's container lists %q", out)
 	}
+	dispersionIsToldOf(t, c)
 }
 
-// TestDispersion_ReportsWhereCopiesAre: an operator populates and asks, and asks how the storage does besides.
-func TestDispersion_ReportsWhereCopiesAre(t *testing.T) {
-	c := sharedCloud(t, 1)
+// dispersionIsToldOf: an operator populates and asks, and asks how the storage does besides.
+func dispersionIsToldOf(t *testing.T, c *henged.Cloud) {
+	t.Helper()
 	henge := func(args ...string) string {
 		return client(t, c, c.Dir, append([]string{binary(t)}, append(args, "--data-dir", c.Dir)...)...)
 	}
