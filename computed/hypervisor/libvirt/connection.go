@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -129,8 +130,14 @@ func (d *Driver) classify(l *lv.Libvirt, what string, err error) error {
 	case operationInvalid:
 		kind = errs.Conflict
 	}
-	return errs.New(kind, "%s: libvirt: %s", what, known.Message)
+	return errs.New(kind, "%s: libvirt: %s", what, cause(known.Message))
 }
+
+// optionInJSON is what QEMU puts before its complaint about an option: the time, and the option whole, of many hundred bytes.
+var optionInJSON = regexp.MustCompile(`(?:\d[\dT:.-]+Z )?qemu-system-[^\s:]+: (-[a-z]+) \{.*\}: `)
+
+// cause is a message of libvirt without what hides its point: a fault has room for so much only.
+func cause(message string) string { return optionInJSON.ReplaceAllString(message, "QEMU: $1: ") }
 
 // on makes a call on a guest.
 func (d *Driver) on(ctx context.Context, what, id string, limit time.Duration, fn func(l *lv.Libvirt, dom lv.Domain) error) error {

@@ -116,6 +116,17 @@ func TestErrorsSayWhatLibvirtSaid(t *testing.T) {
 	}
 }
 
+func TestCause(t *testing.T) {
+	for message, want := range map[string]string{
+		"process exited while connecting to monitor: 2026-11-27T09:44:30.925223Z qemu-system-x86_64: -blockdev {\"driver\":\"iscsi\",\"cache\":{\"direct\":true}}: iSCSI: Failed to log in to target. Status: Authentication failure(513)": "process exited while connecting to monitor: QEMU: -blockdev: iSCSI: Failed to log in to target. Status: Authentication failure(513)",
+		"Cannot access storage file '/x': No such file or directory": "Cannot access storage file '/x': No such file or directory",
+	} {
+		if got := cause(message); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // TestGuests_OnlyOwn: another peer on the machine does not see ours as its own.
 func TestGuests_OnlyOwn(t *testing.T) {
 	d := newDriver(t)
