@@ -9,7 +9,7 @@ TEST_PACKAGES := gcc libc6-dev curl python3-swiftclient python3-openstackclient 
 	qemu-system-x86 qemu-utils $(shell cat deploy/guest/tools)
 TEST_PACKAGES += libiscsi-bin qemu-block-extra
 # Guests, bridges and rules of the network tests.
-TEST_PACKAGES += busybox iproute2 iptables ipset nftables iputils-ping
+TEST_PACKAGES += busybox openssh-client iproute2 iptables ipset nftables iputils-ping
 TEST_PACKAGES += libvirt-daemon-system libvirt-clients iproute2 libarchive-tools openssl
 TEST_PACKAGES += tempest python3-stestr
 # What a peer needs to do all that it can: guests, their networks and volumes, and the image of the first guest.
@@ -60,9 +60,9 @@ lab: build ## break a cloud of peers in namespaces: kills, pauses, partitions, b
 	@deploy/install-packages iproute2 iptables
 	go run ./e2e/lab -henge bin/henge -seed $(SEED) -seconds $(SECONDS_OF_LAB)
 
-story: build ## a guest from the image to SSH, with libvirt, in namespaces of its own (root)
+story: build ## guests from the image to SSH, volumes and consoles, with libvirt, in namespaces of their own (root; a part of make e2e)
 	@deploy/install-packages $(TEST_PACKAGES)
-	unshare --mount --net --propagation private e2e/story/compute.sh
+	go test -count=1 -v ./e2e/story
 
 TESTS ?= smoke test_server_basic_ops test_minimum_basic test_network_basic_ops test_stamp_pattern test_volume_boot_pattern
 tempest: build ## Debian's tempest against a cloud in namespaces of its own (root; TESTS="REGEX..." for others)

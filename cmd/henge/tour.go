@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// printTour says how to get from here to a guest that one is logged in to: with five commands, if the machine runs guests and the cloud has a first image.
+// printTour says how to get from here to a guest that one is logged in to: with five commands (and a volume with two more; e2e/story runs what is printed), if the machine runs guests and the cloud has a first image.
 func printTour(out io.Writer, l layout, c config, image string, missing map[string][]lack) {
 	guests := c.has("compute") && c.Compute.VirtType != virtOff && c.Wiring.Networks == wireAuto
 	for _, l := range missing[c.PeerID] {
@@ -23,6 +23,11 @@ A guest to log in to, in another terminal, after . %s
   openstack server create --image %s --flavor m1.tiny --network %s --key-name me --wait vm
   openstack floating ip create --port $(openstack port list --server vm -f value -c id) %s
   ssh -i me.pem henge@$(openstack floating ip list --status ACTIVE -f value -c "Floating IP Address")
+
+A volume for it, /dev/vdb in the guest
+
+  openstack volume create --size 1 v1
+  openstack server add volume vm v1
 
 `, l.file("openrc"), imageName(image), privateNetworkName, publicNetworkName)
 }

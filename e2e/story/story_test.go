@@ -20,7 +20,6 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/hypervisors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
-	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 
 	"henge/e2e/henged"
@@ -63,6 +62,7 @@ type house struct {
 	cloud           *henged.Cloud
 	options         henged.Options
 	compute, volume *gophercloud.ServiceClient
+	glance          *gophercloud.ServiceClient
 	image, flavor   string
 	guests          []string // those that were booted, for what they say when a test fails
 }
@@ -79,13 +79,13 @@ func newHouse(t *testing.T) *house {
 	if out, err := exec.Command("../../deploy/guest/build", guest).CombinedOutput(); err != nil {
 		t.Fatalf("build the guest: %v\n%s", err, out)
 	}
-	h := &house{T: t, options: henged.Options{Binary: binary, Dir: filepath.Join(dir, "d"), Args: []string{"--virt-type", "auto", "--wire-networks", "auto"}}}
+	h := &house{T: t, options: henged.Options{Binary: binary, Dir: filepath.Join(dir, "d"), Args: []string{"--virt-type", "auto", "--wire-networks", "auto", "--image", guest}}}
 	h.cloud, err = henged.Start(t.Context(), h.options)
 	must(t, err)
 	h.options.Ports = &h.cloud.Ports
 	t.Cleanup(h.end)
 	h.connect()
-	h.upload(guest)
+	h.find()
 	h.eventually("the host of guests is up", func() (bool, string) {
 		pages, err := hypervisors.List(h.compute, nil).AllPages(t.Context())
 		if err != nil {
@@ -138,19 +138,21 @@ func (h *house) connect() {
 	h.volume, err = openstack.NewBlockStorageV3(provider, at)
 	must(h.T, err)
 	h.volume.Microversion = "3.60"
+	h.glance, err = openstack.NewImageV2(provider, at)
+	must(h.T, err)
 }
 
-func (h *house) upload(path string) {
+// find notes the ids of the image and the flavor that a new cloud begins with.
+func (h *house) find() {
 	h.Helper()
-	glance, err := openstack.NewImageV2(h.compute.ProviderClient, gophercloud.EndpointOpts{Region: h.cloud.Environment["OS_REGION_NAME"]})
+	found, err := images.List(h.glance, images.ListOpts{Name: "guest"}).AllPages(h.Context())
 	must(h.T, err)
-	made, err := images.Create(h.Context(), glance, images.CreateOpts{Name: "guest", DiskFormat: "qcow2", ContainerFormat: "bare"}).Extract()
+	list, err := images.ExtractImages(found)
 	must(h.T, err)
-	f, err := os.Open(path)
-	must(h.T, err)
-	defer f.Close()
-	must(h.T, imagedata.Upload(h.Context(), glance, made.ID, f).ExtractErr())
-	h.image = made.ID
+	if len(list) != 1 {
+		h.Fatalf("%d images have the name guest", len(list))
+	}
+	h.image = list[0].ID
 	pages, err := flavors.ListDetail(h.compute, flavors.ListOpts{}).AllPages(h.Context())
 	must(h.T, err)
 	all, err := flavors.ExtractFlavors(pages)
@@ -241,6 +243,18 @@ func (h *house) volumeBecomes(id, status string) {
 	})
 }
 
+// imageBecomes waits until an image has a status.
+func (h *house) imageBecomes(id string, status images.ImageStatus) {
+	h.Helper()
+	h.eventually("image "+id+" becomes "+string(status), func() (bool, string) {
+		i, err := images.Get(h.Context(), h.glance, id).Extract()
+		if err != nil {
+			return false, err.Error()
+		}
+		return i.Status == status, string(i.Status)
+	})
+}
+
 // says waits until a guest's console has a line that matches, behind the first "from" bytes, and gives the match.
 func (h *house) says(id, pattern string, from int) []string {
 	h.Helper()
@@ -283,6 +297,10 @@ func (h *house) nothingLeft() {
 			h.Errorf("virsh %s: %s", args[0], left)
 		}
 	}
+	h.eventually("the taps go", func() (bool, string) {
+		out, err := exec.Command("sh", "-c", "ip -o link | grep -o ': tap[^:]*' | cat").CombinedOutput()
+		return err == nil && len(out) == 0, string(out)
+	})
 	left, err := os.ReadDir(filepath.Join(h.options.Dir, "peer-1", "compute", "guests"))
 	must(h.T, err)
 	if len(left) > 0 {

@@ -53,7 +53,7 @@ var homes = map[string][]string{
 	"github.com/anishathalye/porcupine": {"cluster", "proxy/core", "e2e"},
 
 	"github.com/digitalocean/go-libvirt": {"computed/hypervisor/libvirt"},
-	"github.com/coder/websocket":         {"computed/console"},
+	"github.com/coder/websocket":         {"computed/console", "e2e"},
 }
 
 func floorOf(part string) int {
