@@ -69,7 +69,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s.agent = agent.New(agent.Config{Store: cfg.Store, Clock: cfg.Clock, Logger: cfg.Logger, Host: cfg.Host, Dir: cfg.Dir, Driver: cfg.Driver, Disks: cache, Images: cfg.Images,
 		Networks: cfg.Networks, Volumes: cfg.Volumes, Scheduler: cfg.Scheduler, Space: s.space, Metadata: s.metadata.Files})
-	s.console = console.New(console.Config{Store: cfg.Store, Clock: cfg.Clock, Logger: cfg.Logger, Socket: s.agent.VNCSocket})
+	s.console = console.New(console.Config{Store: cfg.Store, Clock: cfg.Clock, Logger: cfg.Logger, Socket: cfg.Driver.Screen})
 	return s, nil
 }
 

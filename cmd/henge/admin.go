@@ -127,7 +127,7 @@ func initCluster(cmd *cobra.Command, c config) error {
 	if c.PeerID == "" {
 		c.PeerID = "peer-" + strings.ToLower(rand.Text()[:8])
 	}
-	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+	if err := os.MkdirAll(c.DataDir, dataDirMode); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
 	p, err := startPeer(ctx, c, peerStart{create: true, logger: quiet})
@@ -155,7 +155,7 @@ func newJoinCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+			if err := os.MkdirAll(c.DataDir, dataDirMode); err != nil {
 				return fmt.Errorf("make the data directory: %w", err)
 			}
 			node, err := cluster.Join(cmd.Context(), clusterConfig(c, quiet), args[0])

@@ -132,8 +132,8 @@ func (p *peer) addGuestDoors(at map[string]string) {
 	}
 }
 
-// openHypervisor connects to libvirt, and finds out how guests are best run here.
-func (p *peer) openHypervisor(ctx context.Context, scratch string) (hypervisor.Driver, error) {
+// openHypervisor connects to libvirt, and finds out how guests, whose files are in dir, are best run here.
+func (p *peer) openHypervisor(ctx context.Context, dir string) (hypervisor.Driver, error) {
 	kind := p.cfg.Compute.VirtType
 	if kind == virtOff {
 		return nil, errs.New(errs.Unsupported, "it is switched off (compute.virt_type)")
@@ -144,11 +144,15 @@ func (p *peer) openHypervisor(ctx context.Context, scratch string) (hypervisor.D
 	}
 	if kind == virtAuto {
 		var why string
-		if d.VirtType, why = libvirt.VirtType(ctx, scratch); why != "" {
+		if d.VirtType, why = libvirt.VirtType(ctx, dir); why != "" {
 			p.cannot(lack{"compute", "guests run without KVM, slowly: " + why, false})
 		}
 	}
-	return d, nil
+	why, err := d.Reach(ctx, dir)
+	if why != "" {
+		p.cannot(lack{"compute", why, false})
+	}
+	return d, err
 }
 
 func (p *peer) computeHost() model.Host {

@@ -15,6 +15,9 @@ import (
 	"henge/cluster"
 )
 
+// dataDirMode lets others pass, but not look: QEMU, a user of its own, must get to the guests' disks below. All else in there is closed by its own mode.
+const dataDirMode = 0o711
+
 // layout says where henge up keeps things in its data directory.
 type layout struct{ dir string }
 
@@ -30,7 +33,7 @@ func (l layout) device(i, k int) string {
 }
 func (l layout) file(name string) string { return filepath.Join(l.dir, name) }
 func (l layout) exists(path string) bool { _, err := os.Stat(path); return err == nil }
-func (l layout) makePeerDir(i int) error { return os.MkdirAll(l.peerDir(i), 0o700) }
+func (l layout) makePeerDir(i int) error { return os.MkdirAll(l.peerDir(i), dataDirMode) }
 
 // madeCluster tells whether a start got as far as to make the cluster.
 func (l layout) madeCluster() bool { return cluster.Holds(clusterDir(config{DataDir: l.peerDir(1)})) }
@@ -45,7 +48,7 @@ func absoluteLayout(dir string) (layout, error) {
 
 // lockDir makes the directory and takes it for this process alone, until release is called or the process ends.
 func lockDir(l layout) (release func(), err error) {
-	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+	if err := os.MkdirAll(l.dir, dataDirMode); err != nil {
 		return nil, fmt.Errorf("the data directory cannot be made: %w", err)
 	}
 	f, err := os.OpenFile(l.lockFile(), os.O_RDWR|os.O_CREATE, 0o600)

@@ -89,9 +89,6 @@ func (a *Agent) GuestDir(id string) string { return filepath.Join(a.Dir, "guests
 // ConsoleLog is where a guest's serial console is written.
 func (a *Agent) ConsoleLog(id string) string { return filepath.Join(a.GuestDir(id), "console.log") }
 
-// VNCSocket is where a guest's screen is served.
-func (a *Agent) VNCSocket(id string) string { return filepath.Join(a.GuestDir(id), "vnc.sock") }
-
 // Run works until ctx ends. Guests run on after it.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.started.Wait()

@@ -169,7 +169,7 @@ func (a *Agent) powerOn(ctx context.Context, s *model.Server) error {
 
 // describe is the guest with everything that it needs in place.
 func (a *Agent) describe(ctx context.Context, s *model.Server) (hypervisor.Guest, error) {
-	g := hypervisor.Guest{ID: s.ID, Title: s.Name, VCPUs: s.Flavor.VCPUs, MemoryMiB: s.Flavor.RAMMiB, ConsoleLog: a.ConsoleLog(s.ID), VNCSocket: a.VNCSocket(s.ID)}
+	g := hypervisor.Guest{ID: s.ID, Title: s.Name, VCPUs: s.Flavor.VCPUs, MemoryMiB: s.Flavor.RAMMiB, ConsoleLog: a.ConsoleLog(s.ID)}
 	if err := os.MkdirAll(a.GuestDir(s.ID), 0o711); err != nil {
 		return g, fmt.Errorf("make the guest's directory: %w", err)
 	}

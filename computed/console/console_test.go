@@ -42,7 +42,7 @@ func bench(t *testing.T) (address string, store *state.Memory, now *clock.Manual
 		}
 	}()
 	store, now = state.NewMemory(), clock.NewManual(time.Now())
-	srv := httptest.NewServer(New(Config{Store: store, Clock: now, Logger: slog.New(slog.DiscardHandler), Socket: func(id string) string { return filepath.Join(dir, id) }}))
+	srv := httptest.NewServer(New(Config{Store: store, Clock: now, Logger: slog.New(slog.DiscardHandler), Socket: func(_ context.Context, id string) (string, error) { return filepath.Join(dir, id), nil }}))
 	t.Cleanup(srv.Close)
 	return srv.URL, store, now
 }

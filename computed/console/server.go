@@ -29,8 +29,8 @@ type Config struct {
 	Store  state.Store
 	Clock  clock.Clock
 	Logger *slog.Logger
-	// Socket is where a guest's screen is served on this host.
-	Socket func(serverID string) string
+	// Socket is where a guest's screen is served on this host; an error when it does not run.
+	Socket func(ctx context.Context, serverID string) (string, error)
 	// ConsolesMax bounds the WebSockets that are open; 0: 256.
 	ConsolesMax int
 }
@@ -133,7 +133,11 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the token is not valid: it was used, has expired, or never was", http.StatusForbidden)
 		return
 	}
-	screen, err := net.DialTimeout("unix", s.Socket(serverID), limits.DialTimeout)
+	socket, err := s.Socket(r.Context(), serverID)
+	var screen net.Conn
+	if err == nil {
+		screen, err = net.DialTimeout("unix", socket, limits.DialTimeout)
+	}
 	if err != nil {
 		s.Logger.WarnContext(r.Context(), "console", "server", serverID, "error", err)
 		http.Error(w, "the server's screen cannot be reached: it does not run", http.StatusBadGateway)

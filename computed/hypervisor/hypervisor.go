@@ -65,9 +65,7 @@ type Guest struct {
 	VirtType  string
 	Disks     []Disk
 	NICs      []NIC
-	ConsoleLog,
-	VNCSocket string
-	ChassisTag string
+	ConsoleLog string
 }
 
 // Seen is a guest that is there.
@@ -95,6 +93,8 @@ type Driver interface {
 	Define(ctx context.Context, g Guest) error
 	// Start runs a guest that is defined, or resumes one that was saved. Running already is no error.
 	Start(ctx context.Context, id string) error
+	// Screen is the Unix socket on which a running guest's display speaks VNC. errs.Conflict when it does not run.
+	Screen(ctx context.Context, id string) (socket string, err error)
 	// PowerButton asks the guest to shut down; it may take no notice.
 	PowerButton(ctx context.Context, id string) error
 	// PowerOff stops it at once. Not running, or not there, is no error.

@@ -68,10 +68,10 @@ type base struct {
 
 const baseFile = "base.json"
 
-// key names an image's copy: the same name never stands for other bytes.
+// key names an image's copy: the same name never stands for other bytes. By its end AppArmor's rules for libvirt know it for an image that may be looked at.
 func key(image model.Image) string {
 	hash := image.Hash
-	return image.ID + "-" + hash[:min(16, len(hash))]
+	return image.ID + "-" + hash[:min(16, len(hash))] + ".img"
 }
 
 // Root makes a guest's root disk in its directory, unless it is there.

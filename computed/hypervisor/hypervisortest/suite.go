@@ -3,8 +3,11 @@ package hypervisortest
 
 import (
 	"context"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +24,8 @@ type Bed struct {
 	// Disk is one more disk, with a serial; its NIC has a tap.
 	Disk func() hypervisor.Disk
 	NIC  *hypervisor.NIC // nil where there are no taps
+	// Screens tells that guests have displays.
+	Screens bool
 }
 
 // Run runs the suite.
@@ -82,6 +87,9 @@ func life(t *testing.T, bed Bed) {
 	if err != nil || len(all) == 0 {
 		t.Errorf("guests: %v, %v", all, err)
 	}
+	if bed.Screens {
+		greeting(t, bed, g.ID)
+	}
 	ok(t, "pause", d.Pause(ctx, g.ID))
 	power(t, bed, g.ID, lifecycle.PowerPaused)
 	ok(t, "unpause", d.Unpause(ctx, g.ID))
@@ -103,6 +111,21 @@ func life(t *testing.T, bed Bed) {
 	}
 }
 
+// greeting reads how a VNC server begins (RFC 6143, 7.1.1).
+func greeting(t *testing.T, bed Bed, id string) {
+	t.Helper()
+	socket, err := bed.Driver.Screen(t.Context(), id)
+	ok(t, "screen", err)
+	conn, err := net.Dial("unix", socket)
+	ok(t, "dial the screen", err)
+	defer conn.Close()
+	ok(t, "deadline", conn.SetDeadline(time.Now().Add(time.Minute)))
+	hello := make([]byte, 12)
+	if _, err := io.ReadFull(conn, hello); err != nil || !strings.HasPrefix(string(hello), "RFB 003.") {
+		t.Errorf("the screen says %q, %v", hello, err)
+	}
+}
+
 func absent(t *testing.T, bed Bed) {
 	ctx, d, id := t.Context(), bed.Driver, bed.Guest().ID
 	for what, err := range map[string]error{"start": d.Start(ctx, id), "pause": d.Pause(ctx, id), "unpause": d.Unpause(ctx, id), "save": d.Save(ctx, id), "reset": d.Reset(ctx, id),
@@ -120,6 +143,9 @@ func repeated(t *testing.T, bed Bed) {
 	g := started(t, bed)
 	ok(t, "define what runs", d.Define(ctx, g))
 	ok(t, "start what runs", d.Start(ctx, g.ID))
+	if bed.Screens {
+		greeting(t, bed, g.ID)
+	}
 	ok(t, "pause", d.Pause(ctx, g.ID))
 	ok(t, "pause again", d.Pause(ctx, g.ID))
 	ok(t, "unpause", d.Unpause(ctx, g.ID))

@@ -29,6 +29,8 @@ type Config struct {
 // Driver runs guests. Safe for concurrent use.
 type Driver struct {
 	Config
+	runAs string // the account as which QEMU runs, in libvirt's writing; "": libvirt's choice
+
 	mu   sync.Mutex // guards conn
 	conn *lv.Libvirt
 }

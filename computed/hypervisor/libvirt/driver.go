@@ -112,6 +112,20 @@ func look(l *lv.Libvirt, dom lv.Domain) (hypervisor.Seen, error) {
 	return seen, nil
 }
 
+// Screen is the socket that libvirt chose for the guest's display.
+func (d *Driver) Screen(ctx context.Context, id string) (socket string, err error) {
+	doc, err := d.xml(ctx, id, 0)
+	if err != nil {
+		return "", err
+	}
+	for _, s := range doc.Screens {
+		if s.Socket != "" {
+			return s.Socket, nil
+		}
+	}
+	return "", errs.New(errs.Conflict, "guest %s does not run: it has no screen", id)
+}
+
 // Define makes or replaces the description, and the secrets that its disks need.
 func (d *Driver) Define(ctx context.Context, g hypervisor.Guest) error {
 	for _, disk := range g.Disks {

@@ -28,6 +28,12 @@ for dir in /run/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt /et
 done
 mkdir -p /var/lib/libvirt/qemu /etc/libvirt/qemu
 ip link set lo up
+# QEMU runs as Debian has it: as libvirt-qemu, not as root; and KVM is there for its group, as udev sees to it.
+if [ -c /dev/kvm ]; then
+	mknod /run/libvirt/kvm c 10 232; chgrp kvm /run/libvirt/kvm; chmod 660 /run/libvirt/kvm
+	mount --bind /run/libvirt/kvm /dev/kvm
+fi
+printf '# henge: a test\ncgroup_controllers = [ ]\nsecurity_driver = "none"\n' >/etc/libvirt/qemu.conf
 ip tuntap add tap0 mode tap; ip link set tap0 up
 ../../../deploy/libvirt
 trap '../../../deploy/libvirt stop' EXIT
@@ -79,15 +85,26 @@ func newGuest(t *testing.T, dir string) hypervisor.Guest {
 	if err := os.WriteFile(disk, bootSector(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return hypervisor.Guest{ID: id, Title: "it's <a> test", VCPUs: 1, MemoryMiB: 32, ConsoleLog: filepath.Join(at, "console.log"), VNCSocket: filepath.Join(at, "vnc.sock"),
+	return hypervisor.Guest{ID: id, Title: "it's <a> test", VCPUs: 1, MemoryMiB: 32, ConsoleLog: filepath.Join(at, "console.log"),
 		Disks: []hypervisor.Disk{{Device: "vda", Path: disk, Format: "raw", Boot: 1}}}
 }
 
-func TestContract(t *testing.T) {
+// passableDir is a temporary directory to whose files QEMU gets.
+func passableDir(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestContract(t *testing.T) {
+	dir := passableDir(t)
 	hypervisortest.Run(t, hypervisortest.Bed{
-		Driver: newDriver(t),
-		Guest:  func() hypervisor.Guest { return newGuest(t, dir) },
+		Driver:  newDriver(t),
+		Screens: true,
+		Guest:   func() hypervisor.Guest { return newGuest(t, dir) },
 		Disk: func() hypervisor.Disk {
 			path := filepath.Join(dir, model.NewUUID())
 			if err := os.WriteFile(path, make([]byte, 1<<20), 0o644); err != nil {
@@ -99,10 +116,43 @@ func TestContract(t *testing.T) {
 	})
 }
 
+// TestReach: libvirt's own account for QEMU gets to an open directory; to one that is closed only who owns it.
+func TestReach(t *testing.T) {
+	open := passableDir(t)
+	d := newDriver(t)
+	if why, err := d.Reach(t.Context(), open); why != "" || err != nil {
+		t.Errorf("an open directory: %q, %v", why, err)
+	}
+	closed := filepath.Join(open, "closed")
+	dir := filepath.Join(closed, "guests")
+	if err := errors.Join(os.Mkdir(closed, 0o700), os.Mkdir(dir, 0o711)); err != nil {
+		t.Fatal(err)
+	}
+	g := newGuest(t, dir)
+	if err := d.Define(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Start(t.Context(), g.ID); err == nil || !strings.Contains(err.Error(), "ermission denied") {
+		t.Errorf("as libvirt's account: %v", err)
+	}
+	if why, err := d.Reach(t.Context(), dir); !strings.Contains(why, "may not pass through "+closed) || err != nil {
+		t.Errorf("a closed directory: %q, %v", why, err)
+	}
+	for _, step := range []func(context.Context) error{
+		func(ctx context.Context) error { return d.Define(ctx, g) },
+		func(ctx context.Context) error { return d.Start(ctx, g.ID) },
+		func(ctx context.Context) error { return d.Undefine(ctx, g.ID) },
+	} {
+		if err := step(t.Context()); err != nil {
+			t.Fatalf("as the owner: %v", err)
+		}
+	}
+}
+
 // TestErrorsSayWhatLibvirtSaid: the cause reaches the user.
 func TestErrorsSayWhatLibvirtSaid(t *testing.T) {
 	d := newDriver(t)
-	g := newGuest(t, t.TempDir())
+	g := newGuest(t, passableDir(t))
 	g.Disks[0].Path = "/nowhere/at/all"
 	if err := d.Define(t.Context(), g); err != nil {
 		t.Fatal(err)
@@ -134,7 +184,7 @@ func TestGuests_OnlyOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newGuest(t, t.TempDir())
+	g := newGuest(t, passableDir(t))
 	if err := d.Define(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +199,7 @@ func TestGuests_OnlyOwn(t *testing.T) {
 // TestLibvirtdKilled: while it is away the error says so, the guest runs on, and the next daemon is found.
 func TestLibvirtdKilled(t *testing.T) {
 	d := newDriver(t)
-	g := newGuest(t, t.TempDir())
+	g := newGuest(t, passableDir(t))
 	ctx := t.Context()
 	if err := errors.Join(d.Define(ctx, g), d.Start(ctx, g.ID)); err != nil {
 		t.Fatal(err)
@@ -185,7 +235,7 @@ func TestLibvirtdKilled(t *testing.T) {
 // TestEvents_EndInTheMidst: whoever stops listening while guests come and go blocks nobody.
 func TestEvents_EndInTheMidst(t *testing.T) {
 	d := newDriver(t)
-	g := newGuest(t, t.TempDir())
+	g := newGuest(t, passableDir(t))
 	for range 5 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		listen, stop := context.WithCancel(ctx)

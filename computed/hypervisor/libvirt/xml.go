@@ -75,11 +75,15 @@ func (d *Driver) domainXML(g hypervisor.Guest) (string, error) {
 	}
 	// virtlogd keeps the log, and bounds it.
 	s.line("<serial type='pty'><log file='%s' append='on'/><target port='0'/></serial>", g.ConsoleLog)
-	s.line("<graphics type='vnc' socket='%s'/>", g.VNCSocket)
+	s.line("<graphics type='vnc'><listen type='socket'/></graphics>") // where QEMU may make one: see Screen
 	s.line("<video><model type='vga'/></video>")
 	s.line("<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>")
 	s.line("<memballoon model='virtio'/>")
-	s.line("</devices></domain>")
+	s.line("</devices>")
+	if d.runAs != "" {
+		s.line("<seclabel type='static' model='dac' relabel='yes'><label>%s</label></seclabel>", d.runAs)
+	}
+	s.line("</domain>")
 	return s.String(), nil
 }
 
@@ -161,6 +165,10 @@ func nicXML(n hypervisor.NIC) (string, error) {
 type domainDoc struct {
 	Disks []element `xml:"devices>disk"`
 	NICs  []element `xml:"devices>interface"`
+
+	Screens []struct {
+		Socket string `xml:"socket,attr"`
+	} `xml:"devices>graphics>listen"`
 }
 
 // element is a device, whole enough to be handed back to libvirt.

@@ -149,6 +149,11 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 	})
 }
 
+// Screen is none: there is nothing to be seen.
+func (d *Driver) Screen(ctx context.Context, id string) (string, error) {
+	return "", d.change(ctx, "screen", id, func(*guest) error { return errs.New(errs.Conflict, "guest %s has no screen", id) })
+}
+
 // PowerButton makes the guest shut down at once, unless it is deaf.
 func (d *Driver) PowerButton(ctx context.Context, id string) error {
 	return d.change(ctx, "button", id, func(g *guest) error {
