@@ -270,8 +270,8 @@ func TestDetailsFollowTheState(t *testing.T) {
 		}
 		return one.body
 	}
-	if show() != show() {
-		t.Fatal("two answers about the same")
+	if first, second := show(), show(); first != second {
+		t.Fatalf("two answers about the same:\n%s\n%s", first, second)
 	}
 	// other forms of the same server lie beside it
 	for token, there := range map[string]bool{"alice 2.50": false, "admin 2.1": false, "admin 2.90": true} {
