@@ -108,7 +108,7 @@ func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	db, err := bbolt.Open(cfg.Path, 0o600, &bbolt.Options{
 		Timeout:         time.Second,
-		NoFreelistSync:  true,
+		NoFreelistSync:  false,
 		FreelistType:    bbolt.FreelistMapType,
 		InitialMmapSize: mmapBytes,
 		NoSync:          cfg.NoTreeSync,
