@@ -298,3 +298,95 @@ func TestDetailsFollowTheState(t *testing.T) {
 		}
 	}
 }
+
+// TestOldNetworkCalls: what Nova did for networks before 2.36.
+func TestOldNetworkCalls(t *testing.T) {
+	c := newCloud(t)
+	id := c.create(plain)
+	c.until(id, "ACTIVE")
+	if a := c.want(200, c.call("alice", "GET", "/os-floating-ip-pools", "")); len(a.list("floating_ip_pools")) != 1 {
+		t.Fatal(a.body)
+	}
+	c.want(404, c.call("alice", "POST", "/os-floating-ips", `{"pool":"nowhere"}`))
+	c.want(400, c.call("alice", "POST", "/os-floating-ips", `{"pool":"public","x":1}`))
+	made := c.want(200, c.call("alice", "POST", "/os-floating-ips", `{"pool":"public"}`))
+	f, ip := made.text("floating_ip.id"), made.text("floating_ip.ip")
+	action := func(status int, name, address string) {
+		t.Helper()
+		c.want(status, c.call("alice", "POST", "/servers/"+id+"/action", `{"`+name+`":{"address":"`+address+`"}}`))
+	}
+	action(404, "addFloatingIp", "0.0.0.0")
+	action(400, "addFloatingIp", "")
+	action(409, "removeFloatingIp", ip)
+	action(202, "addFloatingIp", ip)
+	if a := c.want(200, c.call("alice", "GET", "/os-floating-ips/"+f, "")); a.text("floating_ip.instance_id") != id || a.text("floating_ip.fixed_ip") == "" {
+		t.Error(a.body)
+	}
+	action(202, "removeFloatingIp", ip)
+	c.want(404, c.call("alice 2.44", "POST", "/servers/"+id+"/action", `{"addFloatingIp":{"address":"`+ip+`"}}`))
+	c.want(404, c.call("alice 2.36", "GET", "/os-floating-ips", ""))
+	c.want(202, c.call("alice", "DELETE", "/os-floating-ips/"+f, ""))
+	c.want(404, c.call("alice", "DELETE", "/os-floating-ips/"+f, ""))
+
+	if a := c.want(200, c.call("alice", "GET", "/os-tenant-networks", "")); len(a.list("networks")) != 1 {
+		t.Error(a.body)
+	}
+	if a := c.want(200, c.call("alice", "GET", "/os-tenant-networks/n1", "")); a.text("network.label") != "net-n1" {
+		t.Error(a.body)
+	}
+	c.want(404, c.call("alice", "GET", "/os-tenant-networks/none", ""))
+}
+
+// TestOldHosts: os-hosts, until 2.42.
+func TestOldHosts(t *testing.T) {
+	c := newCloud(t)
+	id := c.create(plain)
+	c.until(id, "ACTIVE")
+	for path, n := range map[string]int{"": 1, "?zone=nova": 1, "?zone=x": 0, "?zone=": 1} {
+		if a := c.want(200, c.call("admin", "GET", "/os-hosts"+path, "")); len(a.list("hosts")) != n {
+			t.Errorf("%q: %s", path, a.body)
+		}
+	}
+	a := c.want(200, c.call("admin", "GET", "/os-hosts/host-1", ""))
+	if len(a.list("host")) != 4 || !strings.Contains(a.body, `"project":"(used_now)"`) {
+		t.Error(a.body)
+	}
+	for body, status := range map[string]int{`{}`: 400, `{"status":"x"}`: 400, `{"status":"disable","y":1}`: 400, `{"maintenance_mode":"enable"}`: 501, `{"status":"disable"}`: 200, `{"status":"enable"}`: 200} {
+		c.want(status, c.call("admin", "PUT", "/os-hosts/host-1", body))
+	}
+	c.want(404, c.call("admin", "PUT", "/os-hosts/none", `{"status":"enable"}`))
+	for _, what := range []string{"startup", "shutdown", "reboot"} {
+		c.want(501, c.call("admin", "GET", "/os-hosts/host-1/"+what, ""))
+		c.want(404, c.call("admin", "GET", "/os-hosts/none/"+what, ""))
+		c.want(403, c.call("alice", "GET", "/os-hosts/host-1/"+what, ""))
+	}
+	c.want(404, c.call("admin", "GET", "/os-hosts/host-1/dance", ""))
+	c.want(403, c.call("alice", "GET", "/os-hosts/host-1", ""))
+	c.want(404, c.call("admin 2.43", "GET", "/os-hosts", ""))
+	if up := c.want(200, c.call("admin", "GET", "/os-hypervisors/1/uptime", "")).text("hypervisor.uptime"); !strings.Contains(up, " up 1 days,  2:") {
+		t.Errorf("uptime %q", up)
+	}
+	if up := c.want(200, c.call("admin 2.88", "GET", "/os-hypervisors/detail", "")); !strings.Contains(up.body, " up 1 days") {
+		t.Error(up.body)
+	}
+	c.want(404, c.call("admin", "GET", "/os-hypervisors/99/uptime", ""))
+}
+
+// TestQuotaDefaults: they can be changed, and hold for projects that have no limits of their own.
+func TestQuotaDefaults(t *testing.T) {
+	c := newCloud(t)
+	c.want(403, c.call("alice", "PUT", "/os-quota-class-sets/default", `{"quota_class_set":{"instances":1}}`))
+	c.want(400, c.call("admin", "PUT", "/os-quota-class-sets/default", `{"quota_class_set":{"wheels":1}}`))
+	c.want(400, c.call("admin", "PUT", "/os-quota-class-sets/other", `{"quota_class_set":{"instances":1}}`))
+	if a := c.want(200, c.call("admin", "PUT", "/os-quota-class-sets/default", `{"quota_class_set":{"instances":0}}`)); a.at("quota_class_set.instances") != 0.0 {
+		t.Error(a.body)
+	}
+	for _, path := range []string{"/os-quota-sets/" + p1, "/os-quota-sets/" + p1 + "/defaults"} {
+		if a := c.want(200, c.call("alice", "GET", path, "")); a.at("quota_set.instances") != 0.0 || a.at("quota_set.cores") != 20.0 {
+			t.Errorf("%s: %s", path, a.body)
+		}
+	}
+	c.want(403, c.call("alice", "POST", "/servers", plain))
+	c.want(200, c.call("admin", "PUT", "/os-quota-sets/"+p1, `{"quota_set":{"instances":3}}`))
+	c.want(202, c.call("alice", "POST", "/servers", plain))
+}

@@ -67,7 +67,7 @@ func (files) Forget(string) error { return nil }
 
 // cloud is compute in one process, over a hypervisor and neighbours in memory.
 type cloud struct {
-	t      *testing.T
+	t      testing.TB
 	store  *state.Memory
 	world  *neighbourtest.World
 	driver *memory.Driver
@@ -76,7 +76,7 @@ type cloud struct {
 	host   string
 }
 
-func newCloud(t *testing.T) *cloud {
+func newCloud(t testing.TB) *cloud {
 	t.Helper()
 	c := &cloud{t: t, store: state.NewMemory(), world: neighbourtest.New(), driver: memory.New(), host: "host-1"}
 	c.world.AddImage("img", "qcow2", 0)
@@ -104,7 +104,7 @@ func (c *cloud) start() {
 	c.t.Helper()
 	dir := c.t.TempDir()
 	a := agent.New(agent.Config{Store: c.store, Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Host: model.Host{ID: c.host, Name: c.host, Zone: "nova", Address: "127.0.0.1",
-		ConsoleURL: "http://127.0.0.1:6080"}, Dir: dir, Driver: c.driver, Disks: files{}, Images: c.world.Images(), Networks: c.world.Networks(), Volumes: c.world.Volumes(),
+		ConsoleURL: "http://127.0.0.1:6080", Booted: time.Now().Add(-26*time.Hour - time.Minute).Unix()}, Dir: dir, Driver: c.driver, Disks: files{}, Images: c.world.Images(), Networks: c.world.Networks(), Volumes: c.world.Volumes(),
 		Scheduler: neighbourtest.Scheduler{}, Space: func() (int, int) { return 1000, 900 }, Metadata: metadata.New(metadata.Config{Store: c.store, Floating: noFloating}).Files, Tick: 300 * time.Millisecond})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -7,11 +7,18 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"henge/cluster/agreement"
+	"henge/cluster/rpc"
 	"henge/cluster/state"
+	"henge/internal/clock"
 	"henge/internal/errs"
 	"henge/scheduler/placement"
 )
@@ -243,25 +250,111 @@ func TestReport_WritesNothingWhenNothingChanged(t *testing.T) {
 	})
 }
 
-func BenchmarkPlace(b *testing.B) {
-	for _, hosts := range []int{100, 1000, 10_000} {
-		b.Run(fmt.Sprintf("hosts=%d", hosts), func(b *testing.B) {
-			big := plain
-			big.VCPUs, big.MemoryMiB, big.DiskGiB = 100_000, 100_000_000, 10_000_000
-			s, store := newService(b, hosts, big, ChainConfig{SubsetSize: 10})
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			go s.Run(ctx)
-			for ready := false; !ready; _, ready = s.view.current() {
+// huge never fills up.
+func huge() Host {
+	h := plain
+	h.VCPUs, h.MemoryMiB, h.DiskGiB = 100_000, 100_000_000, 10_000_000
+	return h
+}
+
+var hostCounts = []int{100, 1000, 10_000}
+
+// BenchmarkSelect is the choice alone: filters, weighers and order over hosts in memory.
+func BenchmarkSelect(b *testing.B) {
+	for _, n := range hostCounts {
+		b.Run(fmt.Sprintf("hosts=%d", n), func(b *testing.B) {
+			chain, err := NewChain(ChainConfig{SubsetSize: 10, Random: rand.IntN})
+			if err != nil {
+				b.Fatal(err)
 			}
-			i := 0
+			var hosts []*HostState
+			for i := range n {
+				room := Room{Capacity: 1 << 20, OneMax: 1 << 20, Used: int64(i % 1000)}
+				hosts = append(hosts, &HostState{ID: fmt.Sprint(i), Name: fmt.Sprint(i), Zone: "nova", Hypervisor: "QEMU", VirtType: "kvm", Arch: "x86_64", RAM: room, CPU: room, Disk: room})
+			}
+			r := &Request{ServerID: "s", VCPUs: 1, RAMMiB: 512, DiskGiB: 1, Zone: "nova"}
 			for b.Loop() {
-				i++
-				if _, err := place(store, s, Request{ServerID: fmt.Sprintf("server%d", i), VCPUs: 1, RAMMiB: 512, DiskGiB: 1, Zone: "nova"}); err != nil {
-					b.Fatal(err)
+				if chain.best(hosts, r) == nil {
+					b.Fatal("no host")
 				}
 			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "placements/s")
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "choices/s")
 		})
 	}
+}
+
+// BenchmarkPlace chooses, and claims in a transaction: in a state in memory, and in one that Raft keeps on disk.
+func BenchmarkPlace(b *testing.B) {
+	for _, n := range hostCounts {
+		b.Run(fmt.Sprintf("memory/hosts=%d", n), func(b *testing.B) { benchmarkPlace(b, n, 1, state.NewMemory()) })
+	}
+	for _, n := range hostCounts {
+		for _, parallel := range []int{1, 16} {
+			b.Run(fmt.Sprintf("raft/hosts=%d/requests=%d", n, parallel), func(b *testing.B) { benchmarkPlace(b, n, parallel, newAgreement(b)) })
+		}
+	}
+}
+
+func benchmarkPlace(b *testing.B, hosts, parallel int, store state.Store) {
+	s, err := New(Config{Store: store, Logger: slog.New(slog.DiscardHandler), Chain: ChainConfig{SubsetSize: 10, Random: rand.IntN}, Ratios: DefaultRatios()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for first := 0; first < hosts; first += 100 {
+		update(b, store, func(w state.Writer) error {
+			for i := first; i < min(hosts, first+100); i++ {
+				h := huge()
+				h.ID, h.Name, h.UUID = fmt.Sprintf("peer%d", i), fmt.Sprintf("host%d", i), placement.NewUUID()
+				if err := s.Report(w, h); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go s.Run(ctx)
+	for ready := false; !ready; _, ready = s.view.current() {
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	limit := make(chan struct{}, parallel)
+	for b.Loop() {
+		limit <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-limit }()
+			if _, err := place(store, s, Request{ServerID: fmt.Sprintf("server%d", next.Add(1)), VCPUs: 1, RAMMiB: 512, DiskGiB: 1, Zone: "nova"}); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "placements/s")
+}
+
+// newAgreement is the state of a cluster of one peer, with its log on disk.
+func newAgreement(b *testing.B) state.Store {
+	b.Helper()
+	dir, logger := filepath.Join(b.TempDir(), "p1"), slog.New(slog.DiscardHandler)
+	if err := agreement.Bootstrap(dir, "p1"); err != nil {
+		b.Fatal(err)
+	}
+	server := rpc.NewServer("p1", logger)
+	client := rpc.NewClient(rpc.Config{Self: "p1", Local: server, Logger: logger})
+	group, err := agreement.Open(agreement.Config{Self: "p1", Dir: dir, Caller: client, Mux: server, Voters: 1, VoterDeadAfter: time.Hour, SnapshotEntries: 8192, TrailingEntries: 1024,
+		Dial: func(context.Context, string) (net.Conn, error) {
+			return nil, errs.New(errs.Unavailable, "there is no other peer")
+		}, Clock: clock.System{}, Logger: logger})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := group.Kill(); err != nil {
+			b.Error(err)
+		}
+		client.Close()
+		server.Close()
+	})
+	return group
 }

@@ -161,7 +161,7 @@ func (p *peer) computeHost() model.Host {
 		console = "http://" + hostPort(p.cfg.Address, p.cfg.Ports.Console)
 	}
 	return model.Host{ID: p.node.ID(), Name: p.node.ID(), Address: p.cfg.Address, ConsoleURL: console, Zone: "zone-" + strconv.Itoa(p.cfg.Zone),
-		Initiator: "iqn.2026-01.org.henge:" + p.node.ID()}
+		Initiator: "iqn.2026-01.org.henge:" + p.node.ID(), Booted: guests.Booted()}
 }
 
 // methodConsole reads a guest's console log at its host.

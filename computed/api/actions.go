@@ -9,6 +9,7 @@ import (
 	"henge/computed/lifecycle"
 	"henge/computed/model"
 	"henge/computed/neighbour"
+	"henge/computed/netcalls"
 	"henge/internal/errs"
 	"henge/internal/openstack"
 )
@@ -52,6 +53,10 @@ func (c *call) actions(name string) action {
 		return addFixedIP
 	case "removeFixedIp":
 		return removeFixedIP
+	case "addFloatingIp":
+		return floatingAction(netcalls.Associate)
+	case "removeFloatingIp":
+		return floatingAction(netcalls.Disassociate)
 	case "os-resetState":
 		return resetState
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"henge/cluster/state"
+	"henge/computed/hosts"
 	"henge/computed/model"
 	"henge/internal/errs"
 	"henge/internal/openstack"
@@ -131,16 +132,36 @@ func (c *call) changeAggregate(change func(w state.Writer, a *model.Aggregate) e
 		if a, err = c.findAggregate(w, c.path("id")); err != nil {
 			return err
 		}
+		before := a.Hosts
 		if err := change(w, &a); err != nil {
 			return err
 		}
 		a.Updated = c.Clock.Now()
-		return c.putAggregate(w, a)
+		if err := c.putAggregate(w, a); err != nil {
+			return err
+		}
+		return c.reportZones(w, append(slices.Clone(before), a.Hosts...))
 	})
 	if err != nil {
 		return err
 	}
 	return c.json(http.StatusOK, document{"aggregate": c.aggregateDocument(a)})
+}
+
+// reportZones tells the scheduler which zone hosts are in now.
+func (c *call) reportZones(w state.Writer, names []string) error {
+	all, err := hosts.All(w)
+	if err != nil {
+		return err
+	}
+	for _, h := range all {
+		if slices.Contains(names, h.Name) {
+			if err := c.Scheduler.Report(w, h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func updateAggregate(c *call) error {
@@ -221,7 +242,7 @@ func aggregateAction(c *call) error {
 }
 
 func addHost(w state.Writer, a *model.Aggregate, host string) error {
-	all, err := hosts(w)
+	all, err := hosts.All(w)
 	if err != nil {
 		return err
 	}

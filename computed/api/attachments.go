@@ -45,7 +45,7 @@ func listAttachments(c *call) error {
 			docs = append(docs, c.attachmentDocument(s, d))
 		}
 	}
-	return c.json(http.StatusOK, document{"volumeAttachments": docs[:min(p.limit, len(docs))]})
+	return c.json(http.StatusOK, document{"volumeAttachments": docs[:min(p.Limit, len(docs))]})
 }
 
 // attached finds a volume of a server.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"henge/cluster/state"
+	"henge/computed/listing"
 	"henge/computed/model"
 	"henge/internal/errs"
 	"henge/internal/openstack"
@@ -105,7 +106,7 @@ func listFlavorsAs(c *call, path string, render func(model.Flavor) document) err
 		return err
 	}
 	order, err := parseSorting(query, []string{"created_at", "description", "disabled", "ephemeral_gb", "flavorid", "id", "is_public", "memory_mb", "name", "root_gb", "rxtx_factor", "swap",
-		"updated_at", "vcpu_weight", "vcpus"}, sorting{key: "flavorid"})
+		"updated_at", "vcpu_weight", "vcpus"}, sorting{Key: "flavorid"})
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func listFlavorsAs(c *call, path string, render func(model.Flavor) document) err
 		return err
 	}
 	slices.SortStableFunc(all, func(a, b model.Flavor) int { return compareFlavors(order, a, b) })
-	rows, more, err := cut(p, all, func(f model.Flavor) string { return f.ID })
+	rows, more, err := listing.Cut(p, all, func(f model.Flavor) string { return f.ID })
 	if err != nil {
 		return err
 	}
@@ -132,7 +133,7 @@ func listFlavorsAs(c *call, path string, render func(model.Flavor) document) err
 func compareFlavors(order []sorting, a, b model.Flavor) int {
 	for _, o := range order {
 		n := 0
-		switch o.key {
+		switch o.Key {
 		case "name":
 			n = cmp.Compare(a.Name, b.Name)
 		case "memory_mb":
@@ -150,7 +151,7 @@ func compareFlavors(order []sorting, a, b model.Flavor) int {
 		default:
 			n = cmp.Compare(a.ID, b.ID)
 		}
-		if o.down {
+		if o.Down {
 			n = -n
 		}
 		if n != 0 {

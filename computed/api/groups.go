@@ -71,7 +71,7 @@ func listGroups(c *call) error {
 		}
 		docs = docs[min(offset, len(docs)):]
 	}
-	return c.json(http.StatusOK, document{"server_groups": docs[:min(p.limit, len(docs))]})
+	return c.json(http.StatusOK, document{"server_groups": docs[:min(p.Limit, len(docs))]})
 }
 
 func createGroup(c *call) error {

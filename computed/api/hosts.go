@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"fmt"
 	"net"
 	"net/http"
@@ -9,22 +8,12 @@ import (
 	"strings"
 
 	"henge/cluster/state"
+	"henge/computed/hosts"
+	"henge/computed/listing"
 	"henge/computed/model"
 	"henge/internal/errs"
 	"henge/internal/openstack"
 )
-
-// hosts are all peers that run guests, by id; a host's number is its place, for the microversions before 2.53.
-func hosts(r state.Reader) ([]model.Host, error) {
-	var all []model.Host
-	for h, err := range model.Hosts.All(r) {
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, h)
-	}
-	return all, nil
-}
 
 func (c *call) up(h model.Host) bool { return !h.ForcedDown && h.Problem == "" && c.Alive(h.ID) }
 
@@ -42,30 +31,8 @@ func enabledWord(disabled bool) string {
 	return "enabled"
 }
 
-// zoneOf is the zone that a host shows: that of its aggregate, or its own.
-func zoneOf(r state.Reader, h model.Host) (string, error) {
-	zones, err := zonesOf(r)
-	return cmp.Or(zones[h.Name], h.Zone), err
-}
-
-// zonesOf are the zones that hosts have by their aggregates, by the host's name.
-func zonesOf(r state.Reader) (map[string]string, error) {
-	zones := map[string]string{}
-	for a, err := range model.Aggregates.All(r) {
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range a.Hosts {
-			if zones[name] == "" {
-				zones[name] = a.Zone
-			}
-		}
-	}
-	return zones, nil
-}
-
 func (c *call) serviceDocument(r state.Reader, number int, h model.Host) (document, error) {
-	zone, err := zoneOf(r, h)
+	zone, err := hosts.Zone(r, h)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +57,7 @@ func listServices(c *call) error {
 	query := c.r.URL.Query()
 	docs := []document{}
 	err := c.view(func(r state.Reader) error {
-		all, err := hosts(r)
+		all, err := hosts.All(r)
 		if err != nil {
 			return err
 		}
@@ -147,7 +114,7 @@ func updateService(c *call) error {
 	}
 	var doc document
 	err = c.update(func(w state.Writer) error {
-		all, err := hosts(w)
+		all, err := hosts.All(w)
 		if err != nil {
 			return err
 		}
@@ -184,7 +151,7 @@ func deleteService(c *call) error {
 		return err
 	}
 	err := c.update(func(w state.Writer) error {
-		all, err := hosts(w)
+		all, err := hosts.All(w)
 		if err != nil {
 			return err
 		}
@@ -208,25 +175,6 @@ func deleteService(c *call) error {
 	return c.empty(http.StatusNoContent)
 }
 
-// load is what the servers of a host take.
-type load struct{ servers, vcpus, ram, disk int }
-
-func loadOf(r state.Reader, hostID string) (load, []model.Server, error) {
-	var l load
-	var on []model.Server
-	for s, err := range model.Servers.Where(r, "host", hostID) {
-		if err != nil {
-			return l, nil, err
-		}
-		l.servers++
-		l.vcpus += s.Flavor.VCPUs
-		l.ram += s.Flavor.RAMMiB
-		l.disk += s.Flavor.DiskGiB
-		on = append(on, s)
-	}
-	return l, on, nil
-}
-
 func (c *call) hypervisorID(number int, h model.Host) any {
 	if c.at(53) {
 		return h.UUID
@@ -239,7 +187,7 @@ func (c *call) shortHypervisor(number int, h model.Host) document {
 }
 
 func (c *call) hypervisorDocument(r state.Reader, number int, h model.Host) (document, error) {
-	l, on, err := loadOf(r, h.ID)
+	l, on, err := hosts.LoadOf(r, h.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +199,7 @@ func (c *call) hypervisorDocument(r state.Reader, number int, h model.Host) (doc
 	service := document{"host": h.Name, "id": c.hypervisorID(number, h), "disabled_reason": orNull(h.DisabledReason)}
 	d["service"] = service
 	if c.at(88) {
-		d["uptime"], d["servers"] = nil, c.serversOn(on)
+		d["uptime"], d["servers"] = orNull(c.uptime(h)), c.serversOn(on)
 		return d, nil
 	}
 	if c.at(53) && isTrue(c.r.URL.Query().Get("with_servers")) {
@@ -262,9 +210,9 @@ func (c *call) hypervisorDocument(r state.Reader, number int, h model.Host) (doc
 	if !c.at(28) {
 		d["cpu_info"] = jsonDocument(info)
 	}
-	d["vcpus"], d["vcpus_used"], d["memory_mb"], d["memory_mb_used"], d["free_ram_mb"] = h.VCPUs, l.vcpus, h.MemoryMiB, l.ram, h.MemoryMiB-l.ram
-	d["local_gb"], d["local_gb_used"], d["free_disk_gb"], d["disk_available_least"] = h.DiskGiB, l.disk, h.DiskGiB-l.disk, h.DiskFreeGiB
-	d["running_vms"], d["current_workload"] = l.servers, 0
+	d["vcpus"], d["vcpus_used"], d["memory_mb"], d["memory_mb_used"], d["free_ram_mb"] = h.VCPUs, l.VCPUs, h.MemoryMiB, l.RAMMiB, h.MemoryMiB-l.RAMMiB
+	d["local_gb"], d["local_gb_used"], d["free_disk_gb"], d["disk_available_least"] = h.DiskGiB, l.DiskGiB, h.DiskGiB-l.DiskGiB, h.DiskFreeGiB
+	d["running_vms"], d["current_workload"] = l.Servers, 0
 	return d, nil
 }
 
@@ -287,7 +235,7 @@ func listHypervisorsAs(c *call, path string, detailed bool) error {
 		return err
 	}
 	query := c.r.URL.Query()
-	p := page{limit: 1 << 30}
+	p := page{Limit: 1 << 30}
 	if c.at(33) {
 		var err error
 		if p, err = parsePage(query); err != nil {
@@ -296,7 +244,7 @@ func listHypervisorsAs(c *call, path string, detailed bool) error {
 	}
 	docs := []document{}
 	err := c.view(func(r state.Reader) error {
-		all, err := hosts(r)
+		all, err := hosts.All(r)
 		if err != nil {
 			return err
 		}
@@ -321,7 +269,7 @@ func listHypervisorsAs(c *call, path string, detailed bool) error {
 		return errs.New(errs.NotFound, "No hypervisor matching '%s' could be found.", shorten(pattern))
 	}
 	id := func(d document) string { return fmt.Sprint(d["id"]) }
-	rows, more, err := cut(p, docs, id)
+	rows, more, err := listing.Cut(p, docs, id)
 	if err != nil {
 		return err
 	}
@@ -334,7 +282,7 @@ func listHypervisorsAs(c *call, path string, detailed bool) error {
 
 // findHypervisor finds a host by its id or number.
 func (c *call) findHypervisor(r state.Reader, id string) (model.Host, int, error) {
-	all, err := hosts(r)
+	all, err := hosts.All(r)
 	if err != nil {
 		return model.Host{}, 0, err
 	}
@@ -372,7 +320,7 @@ func hypervisorBy(c *call) error {
 	}
 	what := c.path("what")
 	if what == "uptime" {
-		return &statusError{http.StatusBadRequest, errs.New(errs.Unsupported, "Virt driver does not implement uptime function.")}
+		return hypervisorUptime(c)
 	}
 	if what != "search" && what != "servers" {
 		return errs.New(errs.NotFound, "The resource could not be found.")
@@ -382,7 +330,7 @@ func hypervisorBy(c *call) error {
 	}
 	docs := []document{}
 	err := c.view(func(r state.Reader) error {
-		all, err := hosts(r)
+		all, err := hosts.All(r)
 		if err != nil {
 			return err
 		}
@@ -392,7 +340,7 @@ func hypervisorBy(c *call) error {
 			}
 			d := c.shortHypervisor(i+1, h)
 			if what == "servers" {
-				_, on, err := loadOf(r, h.ID)
+				_, on, err := hosts.LoadOf(r, h.ID)
 				if err != nil {
 					return err
 				}
@@ -420,17 +368,17 @@ func hypervisorStatistics(c *call) error {
 	}
 	sum := map[string]int{}
 	err := c.view(func(r state.Reader) error {
-		all, err := hosts(r)
+		all, err := hosts.All(r)
 		if err != nil {
 			return err
 		}
 		for _, h := range all {
-			l, _, err := loadOf(r, h.ID)
+			l, _, err := hosts.LoadOf(r, h.ID)
 			if err != nil {
 				return err
 			}
-			for name, n := range map[string]int{"count": 1, "vcpus": h.VCPUs, "vcpus_used": l.vcpus, "memory_mb": h.MemoryMiB, "memory_mb_used": l.ram, "free_ram_mb": h.MemoryMiB - l.ram,
-				"local_gb": h.DiskGiB, "local_gb_used": l.disk, "free_disk_gb": h.DiskGiB - l.disk, "disk_available_least": h.DiskFreeGiB, "running_vms": l.servers, "current_workload": 0} {
+			for name, n := range map[string]int{"count": 1, "vcpus": h.VCPUs, "vcpus_used": l.VCPUs, "memory_mb": h.MemoryMiB, "memory_mb_used": l.RAMMiB, "free_ram_mb": h.MemoryMiB - l.RAMMiB,
+				"local_gb": h.DiskGiB, "local_gb_used": l.DiskGiB, "free_disk_gb": h.DiskGiB - l.DiskGiB, "disk_available_least": h.DiskFreeGiB, "running_vms": l.Servers, "current_workload": 0} {
 				sum[name] += n
 			}
 		}
@@ -440,27 +388,6 @@ func hypervisorStatistics(c *call) error {
 		return err
 	}
 	return c.json(http.StatusOK, document{"hypervisor_statistics": sum})
-}
-
-func listHosts(c *call) error {
-	if err := c.goneSince(43); err != nil {
-		return err
-	}
-	if err := c.adminOnly(); err != nil {
-		return err
-	}
-	docs := []document{}
-	err := c.view(func(r state.Reader) error {
-		all, err := hosts(r)
-		for _, h := range all {
-			docs = append(docs, document{"host_name": h.Name, "service": "compute", "zone": h.Zone})
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return c.json(http.StatusOK, document{"hosts": docs})
 }
 
 func listZones(c *call) error       { return zones(c, false) }
@@ -474,13 +401,13 @@ func zones(c *call, detailed bool) error {
 	}
 	docs := []document{}
 	err := c.view(func(r state.Reader) error {
-		all, err := hosts(r)
+		all, err := hosts.All(r)
 		if err != nil {
 			return err
 		}
 		at := map[string]int{}
 		for _, h := range all {
-			zone, err := zoneOf(r, h)
+			zone, err := hosts.Zone(r, h)
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 
 	"henge/cluster/state"
 	"henge/computed/keys"
+	"henge/computed/listing"
 	"henge/computed/model"
 	"henge/computed/quota"
 	"henge/internal/errs"
@@ -42,7 +43,7 @@ func listKeypairs(c *call) error {
 	if err != nil {
 		return err
 	}
-	p := page{limit: 1 << 30}
+	p := page{Limit: 1 << 30}
 	if c.at(35) {
 		if p, err = parsePage(query); err != nil {
 			return err
@@ -62,7 +63,7 @@ func listKeypairs(c *call) error {
 		return err
 	}
 	slices.SortFunc(all, func(a, b model.Keypair) int { return cmp.Compare(a.Name, b.Name) })
-	rows, more, err := cut(p, all, func(k model.Keypair) string { return k.Name })
+	rows, more, err := listing.Cut(p, all, func(k model.Keypair) string { return k.Name })
 	if err != nil {
 		return err
 	}

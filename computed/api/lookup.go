@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"henge/cluster/state"
+	"henge/computed/hosts"
 	"henge/computed/model"
 	"henge/computed/neighbour"
 	"henge/computed/quota"
@@ -81,12 +82,12 @@ func (c *call) checkPlace(r state.Reader, s *model.Server) error {
 		return nil
 	}
 	zone, _, _ := strings.Cut(s.Zone, ":")
-	all, err := hosts(r)
+	all, err := hosts.All(r)
 	if err != nil {
 		return err
 	}
 	for _, h := range all {
-		if at, err := zoneOf(r, h); err != nil || at == zone {
+		if at, err := hosts.Zone(r, h); err != nil || at == zone {
 			return err
 		}
 	}

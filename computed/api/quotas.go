@@ -1,13 +1,15 @@
 package api
 
 import (
+	"maps"
 	"net/http"
-	"time"
 
 	"henge/cluster/state"
 	"henge/computed/model"
 	"henge/computed/quota"
+	"henge/computed/usage"
 	"henge/internal/errs"
+	"henge/internal/openstack"
 )
 
 // quotaNames are the ones that a microversion shows.
@@ -98,15 +100,82 @@ func showQuota(c *call) error {
 	return c.json(http.StatusOK, document{"quota_set": c.quotaDocument(project, limits)})
 }
 
+// defaults are the limits of projects for which nothing else was set.
+func (c *call) defaults() (limits map[string]int, err error) {
+	err = c.view(func(r state.Reader) (err error) { limits, err = quota.Defaults(r); return err })
+	return limits, err
+}
+
 func defaultQuota(c *call) error {
-	return c.json(http.StatusOK, document{"quota_set": c.quotaDocument(c.path("project"), quota.Standard)})
+	limits, err := c.defaults()
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, document{"quota_set": c.quotaDocument(c.path("project"), limits)})
 }
 
 func quotaClass(c *call) error {
 	if err := c.adminOnly(); err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, document{"quota_class_set": c.quotaDocument(c.path("class"), quota.Standard)})
+	limits, err := c.defaults()
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, document{"quota_class_set": c.quotaDocument(c.path("class"), limits)})
+}
+
+// takeQuotas reads limits.
+func (c *call) takeQuotas(f *openstack.Fields) map[string]int {
+	asked := map[string]int{}
+	for _, name := range c.quotaNames() {
+		n := 0
+		if f.Has(name) {
+			takeInt(f, name, &n, -1, intMax)
+			asked[name] = n
+		}
+	}
+	f.None()
+	return asked
+}
+
+// updateQuotaClass changes the defaults. Nova keeps limits for classes of other names, and uses them for nothing: there is one class here.
+func updateQuotaClass(c *call) error {
+	if err := c.adminOnly(); err != nil {
+		return err
+	}
+	if class := c.path("class"); class != "default" {
+		return errs.New(errs.Invalid, "There is no quota class '%s': the one class is 'default'.", shorten(class))
+	}
+	f, err := c.body("quota_class_set")
+	if err != nil {
+		return err
+	}
+	asked := c.takeQuotas(f)
+	if err := f.Err(); err != nil {
+		return err
+	}
+	var limits map[string]int
+	err = c.update(func(w state.Writer) (err error) {
+		own, _, err := model.Optional(model.Quotas.Get(w, quota.DefaultClass))
+		if err != nil {
+			return err
+		}
+		changed := maps.Clone(own.Limits)
+		if changed == nil {
+			changed = map[string]int{}
+		}
+		maps.Copy(changed, asked)
+		if err := model.Quotas.Put(w, quota.DefaultClass, model.Quota{ProjectID: quota.DefaultClass, Limits: changed}); err != nil {
+			return err
+		}
+		limits, err = quota.Defaults(w)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, document{"quota_class_set": c.quotaDocument("", limits)})
 }
 
 func detailQuota(c *call) error {
@@ -145,15 +214,7 @@ func updateQuota(c *call) error {
 	force := false
 	takeBool(f, "force", &force)
 	f.Drop("tenant_id")
-	asked := map[string]int{}
-	for _, name := range c.quotaNames() {
-		n := 0
-		if f.Has(name) {
-			takeInt(f, name, &n, -1, intMax)
-			asked[name] = n
-		}
-	}
-	f.None()
+	asked := c.takeQuotas(f)
 	if err := f.Err(); err != nil {
 		return err
 	}
@@ -202,66 +263,17 @@ func deleteQuota(c *call) error {
 	return c.empty(http.StatusAccepted)
 }
 
-// usageDocument counts the servers that are there now; those that are gone are not kept.
-func (c *call) usageDocument(r state.Reader, project string, start, stop time.Time, detailed bool) (document, error) {
-	var hours, ramHours, coreHours, diskHours float64
-	servers := []document{}
-	for s, err := range model.Servers.Where(r, "project", project) {
-		if err != nil {
-			return nil, err
-		}
-		from := s.Created
-		if from.Before(start) {
-			from = start
-		}
-		h := max(0, stop.Sub(from).Hours())
-		hours += h
-		ramHours += h * float64(s.Flavor.RAMMiB)
-		coreHours += h * float64(s.Flavor.VCPUs)
-		diskHours += h * float64(s.Flavor.DiskGiB)
-		servers = append(servers, document{"instance_id": s.ID, "name": s.Name, "tenant_id": project, "flavor": s.Flavor.Name, "hours": h, "vcpus": s.Flavor.VCPUs,
-			"memory_mb": s.Flavor.RAMMiB, "local_gb": s.Flavor.DiskGiB, "state": string(s.VM), "started_at": micros(s.Created), "ended_at": nil,
-			"uptime": int(c.Clock.Now().Sub(s.Created).Seconds())})
-	}
-	d := document{"tenant_id": project, "start": micros(start), "stop": micros(stop), "total_hours": hours, "total_memory_mb_usage": ramHours,
-		"total_vcpus_usage": coreHours, "total_local_gb_usage": diskHours}
-	if detailed {
-		d["server_usages"] = servers
-	}
-	return d, nil
-}
-
-func (c *call) usageRange() (start, stop time.Time, err error) {
-	query := c.r.URL.Query()
-	stop = c.Clock.Now().UTC()
-	start = stop.Add(-24 * time.Hour)
-	if text := query.Get("start"); text != "" {
-		if start, err = parseTime("start", text); err != nil {
-			return start, stop, err
-		}
-	}
-	if text := query.Get("end"); text != "" {
-		if stop, err = parseTime("end", text); err != nil {
-			return start, stop, err
-		}
-	}
-	if stop.Before(start) {
-		err = errs.New(errs.Invalid, "Invalid start time. The start time cannot occur after the end time.")
-	}
-	return start, stop, err
-}
-
 func showUsage(c *call) error {
 	if err := c.mayReadQuota(c.path("project")); err != nil {
 		return err
 	}
-	start, stop, err := c.usageRange()
+	start, stop, err := usage.Range(c.r.URL.Query(), c.Clock.Now())
 	if err != nil {
 		return err
 	}
 	var d document
 	err = c.view(func(r state.Reader) (err error) {
-		d, err = c.usageDocument(r, c.path("project"), start, stop, true)
+		d, err = usage.Of(r, c.path("project"), start, stop, c.Clock.Now(), true)
 		return err
 	})
 	if err != nil {
@@ -277,7 +289,7 @@ func listUsage(c *call) error {
 	if err := c.adminOnly(); err != nil {
 		return err
 	}
-	start, stop, err := c.usageRange()
+	start, stop, err := usage.Range(c.r.URL.Query(), c.Clock.Now())
 	if err != nil {
 		return err
 	}
@@ -292,7 +304,7 @@ func listUsage(c *call) error {
 				continue
 			}
 			projects[s.ProjectID] = true
-			d, err := c.usageDocument(r, s.ProjectID, start, stop, c.r.URL.Query().Get("detailed") == "1")
+			d, err := usage.Of(r, s.ProjectID, start, stop, c.Clock.Now(), c.r.URL.Query().Get("detailed") == "1")
 			if err != nil {
 				return err
 			}

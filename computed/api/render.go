@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"henge/cluster/state"
+	"henge/computed/hosts"
 	"henge/computed/lifecycle"
 	"henge/computed/model"
 	"henge/computed/neighbour"
@@ -71,7 +72,7 @@ func (c *call) addHost(r state.Reader, x shown, id string) error {
 	if err != nil || !there {
 		return err
 	}
-	zones, err := c.zones.Get(r, "", zonesOf)
+	zones, err := c.zones.Get(r, "", hosts.Zones)
 	if err != nil {
 		return err
 	}
@@ -269,8 +270,8 @@ func addressDocument(ip, mac, kind string) document {
 func sortServers(order []sorting, all []*model.Server) {
 	slices.SortFunc(all, func(a, b *model.Server) int {
 		for _, o := range order {
-			n := compareServers(o.key, a, b)
-			if o.down {
+			n := compareServers(o.Key, a, b)
+			if o.Down {
 				n = -n
 			}
 			if n != 0 {

@@ -33,6 +33,7 @@ func (s *Server) routes() {
 	s.bind("GET /os-quota-sets/{project}/defaults", defaultQuota)
 	s.bind("GET /os-quota-sets/{project}/detail", detailQuota)
 	s.bind("GET /os-quota-class-sets/{class}", quotaClass)
+	s.bind("PUT /os-quota-class-sets/{class}", updateQuotaClass)
 	s.bind("GET /os-simple-tenant-usage", listUsage)
 	s.bind("GET /os-simple-tenant-usage/{project}", showUsage)
 	s.bind("GET /extensions", listExtensions)
@@ -99,4 +100,7 @@ func (s *Server) hostRoutes() {
 	s.bind("POST /os-aggregates/{id}/action", aggregateAction)
 	s.bind("GET /os-migrations", listMigrations)
 	s.bind("GET /os-hosts", listHosts)
+	s.bind("GET /os-hosts/{name}", showHost)
+	s.bind("PUT /os-hosts/{name}", updateHost)
+	s.bind("GET /os-hosts/{name}/{action}", powerHost)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"henge/cluster/state"
+	"henge/computed/fragments"
 	"henge/computed/model"
 	"henge/computed/neighbour"
 	"henge/identity/authn"
@@ -51,7 +52,7 @@ type Server struct {
 	userData  *state.Rows[model.UserData]
 	hosts     *state.Rows[model.Host]
 	zones     *state.Memo[map[string]string] // by the host's name, under ""
-	fragments fragments
+	fragments fragments.Cache
 }
 
 // New makes the server.

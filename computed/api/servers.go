@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"henge/cluster/state"
+	"henge/computed/hosts"
 	"henge/computed/lifecycle"
+	"henge/computed/listing"
 	"henge/computed/model"
 	"henge/internal/errs"
 	"henge/internal/openstack"
@@ -96,7 +98,7 @@ func listServersAs(c *call, path string, detailed bool) error {
 	if err != nil {
 		return err
 	}
-	order, err := parseSorting(query, serverSortKeys, sorting{"created_at", true}, sorting{"uuid", true})
+	order, err := parseSorting(query, serverSortKeys, sorting{Key: "created_at", Down: true}, sorting{Key: "uuid", Down: true})
 	if err != nil {
 		return err
 	}
@@ -128,7 +130,7 @@ func listServersAs(c *call, path string, detailed bool) error {
 }
 
 func (c *call) answerServers(path string, detailed bool, p page, all []*model.Server) error {
-	rows, more, err := cut(p, all, func(s *model.Server) string { return s.ID })
+	rows, more, err := listing.Cut(p, all, func(s *model.Server) string { return s.ID })
 	if err != nil {
 		return err
 	}
@@ -212,7 +214,7 @@ func (c *call) oneFilter(name string, values []string) (condition, error) {
 func (c *call) hostFilter(name string) (condition, error) {
 	ids := map[string]bool{}
 	err := c.view(func(r state.Reader) error {
-		all, err := hosts(r)
+		all, err := hosts.All(r)
 		for _, h := range all {
 			ids[h.ID] = h.Name == name
 		}
@@ -476,7 +478,7 @@ func listActions(c *call) error {
 		return err
 	}
 	query := c.r.URL.Query()
-	p := page{limit: rowsMax}
+	p := page{Limit: listing.RowsMax}
 	var since, before time.Time
 	if c.at(58) {
 		if p, err = parsePage(query); err != nil {
@@ -509,7 +511,7 @@ func listActions(c *call) error {
 		return err
 	}
 	slices.SortFunc(all, func(a, b model.ActionRecord) int { return b.Started.Compare(a.Started) })
-	rows, more, err := cut(p, all, func(a model.ActionRecord) string { return a.RequestID })
+	rows, more, err := listing.Cut(p, all, func(a model.ActionRecord) string { return a.RequestID })
 	if err != nil {
 		return err
 	}

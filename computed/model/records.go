@@ -228,6 +228,7 @@ type Host struct {
 	Arch           string    `json:"arch"`
 	Initiator      string    `json:"initiator"`
 	Seen           time.Time `json:"seen"`
+	Booted         int64     `json:"booted,omitempty"`  // the machine, in Unix seconds
 	Problem        string    `json:"problem,omitempty"` // why it runs no guests now
 	Disabled       bool      `json:"disabled,omitempty"`
 	DisabledReason string    `json:"disabled_reason,omitempty"`

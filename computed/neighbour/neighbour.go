@@ -108,6 +108,28 @@ type Groups interface {
 	DeleteRule(ctx context.Context, who *authn.Identity, id string) error
 }
 
+// FloatingDetail is a floating IP whole.
+type FloatingDetail struct {
+	ID, Address, FixedIP string
+	Pool                 string // the name of its network
+	ServerID             string // that it leads to; "" when none
+}
+
+// Floating are the floating IPs as Nova's old calls see them, which clients below 2.36 (2.44 for associating) use.
+type Floating interface {
+	// Pools are the names of the networks that floating IPs come from.
+	Pools(ctx context.Context, who *authn.Identity) ([]string, error)
+	List(ctx context.Context, who *authn.Identity) ([]FloatingDetail, error)
+	Show(ctx context.Context, who *authn.Identity, id string) (FloatingDetail, error)
+	// Allocate takes one of a pool, named or by id; "": of any.
+	Allocate(ctx context.Context, who *authn.Identity, pool string) (FloatingDetail, error)
+	Release(ctx context.Context, who *authn.Identity, id string) error
+	// Associate leads a floating IP to an address of a server, wherever it led before; fixed "": to the server's first that it can lead to.
+	Associate(ctx context.Context, who *authn.Identity, address, serverID, fixed string) error
+	// Disassociate ends that; errs.Conflict when it does not lead to the server.
+	Disassociate(ctx context.Context, who *authn.Identity, address, serverID string) error
+}
+
 // FloatingIP is a floating IP of a port.
 type FloatingIP struct{ FixedIP, IP string }
 
@@ -120,6 +142,7 @@ type Wire struct {
 // Networks is the network service.
 type Networks interface {
 	Groups() Groups
+	Floating() Floating
 	// Available are the networks that the caller's project may put servers on.
 	Available(ctx context.Context, who *authn.Identity) ([]Network, error)
 	// Network finds one that the caller may see: errs.NotFound otherwise.

@@ -42,5 +42,12 @@ func Routes() map[string]Handler {
 		"DELETE /os-security-groups/{id}":      deleteGroup,
 		"POST /os-security-group-rules":        createRule,
 		"DELETE /os-security-group-rules/{id}": deleteRule,
+		"GET /os-floating-ip-pools":            listPools,
+		"GET /os-floating-ips":                 listFloating,
+		"POST /os-floating-ips":                allocate,
+		"GET /os-floating-ips/{id}":            showFloating,
+		"DELETE /os-floating-ips/{id}":         release,
+		"GET /os-tenant-networks":              listNetworks,
+		"GET /os-tenant-networks/{id}":         showNetwork,
 	}
 }

@@ -2,6 +2,8 @@
 package quota
 
 import (
+	"maps"
+
 	"henge/cluster/state"
 	"henge/computed/model"
 	"henge/internal/errs"
@@ -11,16 +13,25 @@ import (
 var Standard = map[string]int{"instances": 10, "cores": 20, "ram": 51200, "metadata_items": 128, "key_pairs": 100, "server_groups": 10, "server_group_members": 10,
 	"injected_files": 0, "injected_file_content_bytes": 0, "injected_file_path_bytes": 0, "floating_ips": -1, "fixed_ips": -1, "security_groups": -1, "security_group_rules": -1}
 
+// DefaultClass is the row of the defaults that were changed, beside those of projects. (No project has such an id.)
+const DefaultClass = "class:default"
+
 // Of are the limits of a project.
 func Of(r state.Reader, project string) (map[string]int, error) {
-	limits := map[string]int{}
-	for k, v := range Standard {
-		limits[k] = v
+	limits, err := Defaults(r)
+	if err != nil {
+		return nil, err
 	}
 	own, _, err := model.Optional(model.Quotas.Get(r, project))
-	for k, v := range own.Limits {
-		limits[k] = v
-	}
+	maps.Copy(limits, own.Limits)
+	return limits, err
+}
+
+// Defaults are the limits of a project for which nothing else was set.
+func Defaults(r state.Reader) (map[string]int, error) {
+	limits := maps.Clone(Standard)
+	changed, _, err := model.Optional(model.Quotas.Get(r, DefaultClass))
+	maps.Copy(limits, changed.Limits)
 	return limits, err
 }
 

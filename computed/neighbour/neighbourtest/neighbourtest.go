@@ -30,6 +30,7 @@ type World struct {
 	snapshots map[string]neighbour.VolumeSnapshot
 	attach    map[string]string // attachment to "volume server"
 	groups    map[string]neighbour.GroupDetail
+	floating  map[string]neighbour.FloatingDetail
 	fail      func(call, id string) error
 	next      int
 }
@@ -37,7 +38,7 @@ type World struct {
 // New makes an empty world.
 func New() *World {
 	return &World{images: map[string]neighbour.Image{}, bytes: map[string][]byte{}, nets: map[string]neighbour.Network{}, ports: map[string]neighbour.Port{}, shown: map[string]*neighbour.Port{}, keys: map[string]string{},
-		volumes: map[string]neighbour.Volume{}, snapshots: map[string]neighbour.VolumeSnapshot{}, attach: map[string]string{}, groups: map[string]neighbour.GroupDetail{}}
+		volumes: map[string]neighbour.Volume{}, snapshots: map[string]neighbour.VolumeSnapshot{}, attach: map[string]string{}, groups: map[string]neighbour.GroupDetail{}, floating: map[string]neighbour.FloatingDetail{}}
 }
 
 // Fail makes calls fail; it may block. nil lets all succeed.
@@ -224,6 +225,8 @@ func (i images) Delete(ctx context.Context, _ *authn.Identity, id string) error 
 }
 
 type networks struct{ w *World }
+
+func (n networks) Floating() neighbour.Floating { return floating(n) }
 
 func (n networks) Groups() neighbour.Groups { return groups(n) }
 
