@@ -71,7 +71,8 @@ tempest: build ## Debian's tempest against a cloud in namespaces of its own (roo
 
 bench: build ## what each operation costs, for one peer and for four
 	go run ./e2e/bench -henge bin/henge
-	go test -timeout 30m -run '^$$' -bench . -benchmem ./ring ./internal/erasure ./storaged/... ./identity/... ./cluster/... ./proxy/core
+	go test -timeout 30m -run '^$$' -bench . -benchmem ./ring ./internal/erasure ./storaged/... ./identity/... ./cluster/... ./proxy/core ./scheduler
+	go test -run '^$$' -bench CreateToActive ./computed
 
 bench-iscsi: ## the iSCSI target beside tgtd
 	@deploy/install-packages tgt qemu-utils qemu-block-extra

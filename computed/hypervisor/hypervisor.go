@@ -56,15 +56,15 @@ type NIC struct {
 
 // Guest describes a guest to be defined.
 type Guest struct {
-	ID        string // a UUID
-	Name      string // of the libvirt domain
-	Title     string
-	Metadata  string // the name that the user gave
-	VCPUs     int
-	MemoryMiB int
-	VirtType  string
-	Disks     []Disk
-	NICs      []NIC
+	ID         string // a UUID
+	Name       string // of the libvirt domain
+	Title      string
+	Metadata   string // the name that the user gave
+	VCPUs      int
+	MemoryMiB  int
+	VirtType   string
+	Disks      []Disk
+	NICs       []NIC
 	ConsoleLog string
 }
 

@@ -22,7 +22,7 @@ func main() {
 	concurrency := flag.Int("concurrency", 16, "requests under way at once")
 	seconds := flag.Float64("seconds", 5, "how long each load lasts")
 	shapes := flag.String("peers", "1,4", "how many peers, one run each")
-	only := flag.String("only", "", "run only the loads whose name has this in it (and the PUTs before them)")
+	only := flag.String("only", "", "run only the loads whose name has this in it (and the PUTs before them); idle: none")
 	keep := flag.Bool("print-dir", false, "print the data directory, for henge profile")
 	dir := flag.String("dir", "", "where the data goes; empty: the system's temporary directory")
 	flag.Parse()
@@ -80,7 +80,7 @@ func run(ctx context.Context, o options) error {
 	if o.printDir {
 		fmt.Println("data directory:", cloud.Dir)
 	}
-	if o.only == "" {
+	if strings.Contains("idle", o.only) {
 		if err := idle(ctx, cloud); err != nil {
 			return err
 		}
