@@ -36,13 +36,11 @@ func (c *call) gather(servers []*model.Server) (shown, error) {
 			if !c.at(3) || !c.admin() {
 				continue
 			}
-			u, there, err := model.Optional(c.userData.Get(r, s.ID))
+			u, _, err := model.Optional(model.UserDatas.Get(r, s.ID))
 			if err != nil {
 				return err
 			}
-			if there {
-				x.data[s.ID] = u.Data
-			}
+			x.data[s.ID] = u.Data
 		}
 		return nil
 	})

@@ -49,7 +49,6 @@ type Server struct {
 	placing chan struct{} // held by the request that chooses hosts
 
 	servers   *state.Rows[model.Server]
-	userData  *state.Rows[model.UserData]
 	hosts     *state.Rows[model.Host]
 	zones     *state.Memo[map[string]string] // by the host's name, under ""
 	fragments fragments.Cache
@@ -60,7 +59,7 @@ func New(cfg Config) *Server {
 	if cfg.PublicURL == nil {
 		cfg.PublicURL = openstack.HostURL
 	}
-	s := &Server{Config: cfg, mux: http.NewServeMux(), placing: make(chan struct{}, 1), servers: state.NewRows(model.Servers), userData: state.NewRows(model.UserDatas), hosts: state.NewRows(model.Hosts), zones: state.NewMemo[map[string]string](1)}
+	s := &Server{Config: cfg, mux: http.NewServeMux(), placing: make(chan struct{}, 1), servers: state.NewRows(model.Servers), hosts: state.NewRows(model.Hosts), zones: state.NewMemo[map[string]string](1)}
 	s.routes()
 	return s
 }

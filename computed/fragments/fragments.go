@@ -11,6 +11,9 @@ import (
 	"henge/computed/neighbour"
 )
 
+// bytesMax is the longest document that is remembered: user data and metadata can make one much longer than most are.
+const bytesMax = 16 << 10
+
 // entriesMax bounds how many encoded servers are remembered: two to four kilobytes each.
 const entriesMax = 4096
 
@@ -60,8 +63,10 @@ func (f *Cache) Encode(key Key, now Fragment, build func() any) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	now.raw = raw
-	f.put(key, now)
+	if len(raw) <= bytesMax {
+		now.raw = raw
+		f.put(key, now)
+	}
 	return raw, nil
 }
 
