@@ -117,10 +117,10 @@ func wired(r state.Reader, portID, host string) (seen model.Observed, done bool,
 	return seen, seen.Status == model.Wired, nil
 }
 
-// placeInterval is how often routers without a living peer are looked for.
+// placeInterval is how often routers are looked for whose peer is lost, or cannot run them.
 const placeInterval = 5 * time.Second
 
-// Run gives routers whose peer is lost to another, until ctx ends.
+// Run gives routers whose peer is lost, or cannot run them, to another, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(placeInterval)
 	defer tick.Stop()
@@ -139,14 +139,9 @@ func (s *Service) Run(ctx context.Context) error {
 // place reads first, so that a cloud in which all is well costs nothing.
 func (s *Service) place(ctx context.Context) error {
 	lost := false
-	err := s.cfg.Store.View(ctx, func(r state.Reader) error {
-		for x, err := range model.Routers.All(r) {
-			if err != nil {
-				return err
-			}
-			lost = lost || x.Host == "" || !s.cfg.Alive(x.Host)
-		}
-		return nil
+	err := s.cfg.Store.View(ctx, func(r state.Reader) (err error) {
+		lost, err = s.core.Misplaced(r)
+		return err
 	})
 	if err != nil || !lost {
 		return err

@@ -549,3 +549,54 @@ func TestSubnetPool_CutsWithoutOverlap(t *testing.T) {
 	_, err = cut(4)
 	c.refused(err, "PrefixLengthOutOfBounds", errs.Invalid)
 }
+
+// A router is placed where it can run: on a peer that is connected to its external network, whenever it gets its gateway.
+func TestRouter_PeerOfItsPhysicalNetwork(t *testing.T) {
+	c := newCloud(t)
+	agent := func(host string, physical map[string]string) {
+		t.Helper()
+		must(c, func(w state.Writer) (int, error) {
+			return 0, model.Agents.Put(w, host, model.Agent{Host: host, ID: model.NewID(), Routers: true, Physical: physical})
+		})
+	}
+	agent("a", nil)
+	agent("b", map[string]string{"public": "br"})
+	public := c.network(func(n *model.Network) { n.External, n.Type, n.PhysicalNetwork = true, model.Flat, "public" })
+	c.subnetOf(public, "172.24.4.0/24", nil)
+	with := func() model.Router {
+		return must(c, func(w state.Writer) (model.Router, error) {
+			return c.core.CreateRouter(w, model.Router{AdminUp: true}, &GatewayRequest{NetworkID: public.ID, SNAT: true})
+		})
+	}
+	place := func() int {
+		t.Helper()
+		return must(c, func(w state.Writer) (int, error) { return c.core.Place(w) })
+	}
+	for range 3 {
+		if r := with(); r.Host != "b" {
+			t.Errorf("a router with a gateway is on %q", r.Host)
+		}
+	}
+	r := must(c, func(w state.Writer) (model.Router, error) { return c.core.CreateRouter(w, model.Router{AdminUp: true}, nil) })
+	if r.Host != "a" {
+		t.Errorf("a router without a gateway is on %q, which has more", r.Host)
+	}
+	r = must(c, func(w state.Writer) (model.Router, error) {
+		return c.core.UpdateRouter(w, r, &GatewayRequest{NetworkID: public.ID, SNAT: true})
+	})
+	ports := must(c, func(w state.Writer) ([]model.Port, error) { return model.PortsOf(w, r.ID) })
+	if r.Host != "b" || len(ports) != 1 || ports[0].BindingHost != "b" {
+		t.Errorf("after it got its gateway: %q, %+v", r.Host, ports)
+	}
+	if n := place(); n != 0 {
+		t.Errorf("%d routers moved that were well placed", n)
+	}
+	c.dead["b"] = true
+	if n := place(); n != 4 {
+		t.Errorf("%d routers moved from a dead peer, to the only one left", n)
+	}
+	c.dead["b"] = false
+	if n := place(); n != 4 {
+		t.Errorf("%d routers moved back to the peer that can run them", n)
+	}
+}

@@ -26,7 +26,7 @@ func (c *Core) CreateRouter(w state.Writer, r model.Router, gateway *GatewayRequ
 		return r, err
 	}
 	c.born(&r.Standard)
-	host, err := c.pickHost(w)
+	host, _, err := c.pickHost(w, nil)
 	if err != nil {
 		return r, err
 	}
@@ -39,21 +39,62 @@ func (c *Core) CreateRouter(w state.Writer, r model.Router, gateway *GatewayRequ
 	return r, model.Routers.Put(w, r.ID, r)
 }
 
-// pickHost chooses the peer with the fewest routers among those that can run them; "" when there is none now.
-func (c *Core) pickHost(r state.Reader) (string, error) {
-	best, fewest := "", 0
+// pickHost chooses the peer with the fewest routers among those that can run them; "" when there is none now. Peers that are connected to the physical networks
+// come first; suits is false when none is.
+func (c *Core) pickHost(r state.Reader, physical []string) (best string, suits bool, err error) {
+	fewest := 0
 	for a, err := range model.Agents.All(r) {
 		if err != nil {
-			return "", err
+			return "", false, err
 		}
 		if !a.Routers || a.Disabled || a.Fault != "" || !c.cfg.Alive(a.Host) {
 			continue
 		}
-		if n := model.Routers.Count(r, "host", a.Host); best == "" || n < fewest {
-			best, fewest = a.Host, n
+		n, connected := model.Routers.Count(r, "host", a.Host), connects(a, physical)
+		if best == "" || connected && !suits || connected == suits && n < fewest {
+			best, fewest, suits = a.Host, n, connected
 		}
 	}
-	return best, nil
+	return best, suits, nil
+}
+
+func connects(a model.Agent, physical []string) bool {
+	return !slices.ContainsFunc(physical, func(name string) bool { return a.Physical[name] == "" })
+}
+
+// physicalOf are the physical networks that a router has legs in.
+func physicalOf(r state.Reader, routerID string) (names []string, err error) {
+	ports, err := model.PortsOf(r, routerID)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range ports {
+		n, err := Network(r, p.NetworkID)
+		if err != nil {
+			return nil, err
+		}
+		if n.Type == model.Flat {
+			names = append(names, n.PhysicalNetwork)
+		}
+	}
+	return names, nil
+}
+
+// seat answers where a router should be: on its peer, if that lives and is connected to the router's physical networks, or if no other is; "" when no peer can run it.
+func (c *Core) seat(r state.Reader, router model.Router) (host string, err error) {
+	physical, err := physicalOf(r, router.ID)
+	if err != nil {
+		return "", err
+	}
+	stays := router.Host != "" && c.cfg.Alive(router.Host)
+	if a, there, err := model.Optional(model.Agents.Get(r, router.Host)); err != nil || stays && there && connects(a, physical) {
+		return router.Host, err
+	}
+	host, suits, err := c.pickHost(r, physical)
+	if stays && !suits {
+		return router.Host, err
+	}
+	return host, err
 }
 
 // UpdateRouter changes a router. gateway nil: it stays; with a network of "" it goes.
@@ -119,7 +160,15 @@ func (c *Core) openGateway(w state.Writer, r *model.Router, req GatewayRequest) 
 		return err
 	}
 	r.Gateway = &model.Gateway{NetworkID: n.ID, PortID: p.ID, SNAT: req.SNAT}
-	return model.Ports.Put(w, p.ID, p)
+	if err := model.Ports.Put(w, p.ID, p); err != nil {
+		return err
+	}
+	// A router is placed before it has legs: its peer need not be connected to the external network.
+	host, err := c.seat(w, *r)
+	if err != nil || host == "" || host == r.Host {
+		return err
+	}
+	return c.rehost(w, r, host)
 }
 
 func (c *Core) closeGateway(w state.Writer, r *model.Router) error {
@@ -374,7 +423,8 @@ func interfaceUnneeded(r state.Reader, router model.Router, leg model.FixedIP) e
 	return nil
 }
 
-// Place gives routers that no living peer runs to one that can. It answers how many it moved; repeating it moves none.
+// Place gives routers that no living peer runs to one that can, and those whose peer is not connected to their physical networks to one that is. It answers how many
+// it moved; repeating it moves none.
 func (c *Core) Place(w state.Writer) (int, error) {
 	routers, err := model.Collect(model.Routers.All(w))
 	if err != nil {
@@ -382,17 +432,18 @@ func (c *Core) Place(w state.Writer) (int, error) {
 	}
 	moved := 0
 	for _, r := range routers {
-		if r.Host != "" && c.cfg.Alive(r.Host) {
-			continue
-		}
-		host, err := c.pickHost(w)
+		host, err := c.seat(w, r)
 		if err != nil {
 			return moved, err
 		}
 		if host == "" || host == r.Host {
 			continue
 		}
-		if err := c.moveRouter(w, r, host); err != nil {
+		if err := c.rehost(w, &r, host); err != nil {
+			return moved, err
+		}
+		c.changed(&r.Standard)
+		if err := model.Routers.Put(w, r.ID, r); err != nil {
 			return moved, err
 		}
 		moved++
@@ -400,7 +451,21 @@ func (c *Core) Place(w state.Writer) (int, error) {
 	return moved, nil
 }
 
-func (c *Core) moveRouter(w state.Writer, r model.Router, host string) error {
+// Misplaced tells whether Place would move a router.
+func (c *Core) Misplaced(r state.Reader) (bool, error) {
+	for router, err := range model.Routers.All(r) {
+		if err != nil {
+			return false, err
+		}
+		if host, err := c.seat(r, router); err != nil || host != "" && host != router.Host {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// rehost binds a router's ports to another peer; the router's row is the caller's to write.
+func (c *Core) rehost(w state.Writer, r *model.Router, host string) error {
 	ports, err := model.PortsOf(w, r.ID)
 	if err != nil {
 		return err
@@ -419,6 +484,5 @@ func (c *Core) moveRouter(w state.Writer, r model.Router, host string) error {
 		return err
 	}
 	r.Host = host
-	c.changed(&r.Standard)
-	return model.Routers.Put(w, r.ID, r)
+	return nil
 }
