@@ -38,7 +38,7 @@ func TestWrongSecret(t *testing.T) {
 	dir := t.TempDir()
 	root := filepath.Join(dir, "disk")
 	must(t, os.WriteFile(root, make([]byte, 1<<20), 0o644))
-	g := hypervisor.Guest{ID: model.NewUUID(), VCPUs: 1, MemoryMiB: 32, ConsoleLog: filepath.Join(dir, "console.log"), VNCSocket: filepath.Join(dir, "vnc.sock"),
+	g := hypervisor.Guest{ID: model.NewUUID(), VCPUs: 1, MemoryMiB: 32, ConsoleLog: filepath.Join(dir, "console.log"),
 		Disks: []hypervisor.Disk{{Device: "vda", Path: root, Format: "raw"}}}
 	disk := hypervisor.Disk{Device: "vdb", Serial: volume, ISCSI: &hypervisor.ISCSI{Portal: ln.Addr().String(), IQN: target.IQN, Initiator: target.Initiators[0], User: "user", Secret: "some other secret"}}
 	refused := func(what string, do func(ctx context.Context) error) {
