@@ -325,6 +325,9 @@ func TestOldNetworkCalls(t *testing.T) {
 	action(202, "removeFloatingIp", ip)
 	c.want(404, c.call("alice 2.44", "POST", "/servers/"+id+"/action", `{"addFloatingIp":{"address":"`+ip+`"}}`))
 	c.want(404, c.call("alice 2.36", "GET", "/os-floating-ips", ""))
+	c.want(404, c.call("alice", "DELETE", "/os-security-groups", ""))
+	c.want(404, c.call("alice", "POST", "/servers/none/action", `{"shelve":null}`))
+	c.want(501, c.call("alice", "POST", "/servers/"+id+"/action", `{"shelve":null}`))
 	c.want(202, c.call("alice", "DELETE", "/os-floating-ips/"+f, ""))
 	c.want(404, c.call("alice", "DELETE", "/os-floating-ips/"+f, ""))
 

@@ -83,6 +83,9 @@ func serverAction(c *call) error {
 	run := c.actions(name)
 	if run == nil {
 		if slices.Contains(notBuilt, name) {
+			if _, err := c.server(); err != nil {
+				return err
+			}
 			return errs.New(errs.Unsupported, "The action %s is not built here.", name)
 		}
 		return errs.New(errs.Invalid, "There is no such action: %s", shorten(name))

@@ -39,6 +39,7 @@ func Routes() map[string]Handler {
 		"POST /os-security-groups":             createGroup,
 		"GET /os-security-groups/{id}":         showGroup,
 		"PUT /os-security-groups/{id}":         updateGroup,
+		"DELETE /os-security-groups":           noGroup,
 		"DELETE /os-security-groups/{id}":      deleteGroup,
 		"POST /os-security-group-rules":        createRule,
 		"DELETE /os-security-group-rules/{id}": deleteRule,

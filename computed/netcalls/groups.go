@@ -82,6 +82,11 @@ func deleteGroup(r *Request) (any, error) {
 	return nil, r.Networks.Groups().DeleteGroup(r.Ctx, r.Who, r.Path("id"))
 }
 
+// noGroup is the deletion of a group without an id.
+func noGroup(*Request) (any, error) {
+	return nil, errs.New(errs.NotFound, "The resource could not be found.")
+}
+
 var uuidPattern = regexp.MustCompile(`^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}$`)
 
 func parseRule(r *Request) (neighbour.GroupRule, error) {

@@ -153,7 +153,7 @@ func (g guestFloating) Associate(ctx context.Context, who *authn.Identity, addre
 				if fixed == ip.IP.String() || fixed == "" && ip.IP.Is4() {
 					f.PortID, f.FixedIP = p.ID, ip.IP
 					_, err := g.n.Netd.Core().UpdateFloatingIP(w, f)
-					return err
+					return refused(err)
 				}
 			}
 		}
@@ -162,6 +162,14 @@ func (g guestFloating) Associate(ctx context.Context, who *authn.Identity, addre
 		}
 		return errs.New(errs.Invalid, "No fixed IPs associated to instance")
 	})
+}
+
+// refused is what the network service will not do, as Nova says it: 400, whatever the network service's own status is.
+func refused(err error) error {
+	if errs.Is(err, errs.Conflict) || errs.Is(err, errs.NotFound) {
+		return errs.New(errs.Invalid, "%s", err)
+	}
+	return err
 }
 
 func (g guestFloating) Disassociate(ctx context.Context, who *authn.Identity, address, serverID string) error {

@@ -120,7 +120,7 @@ func (g guestGroups) DeleteGroup(ctx context.Context, who *authn.Identity, id st
 		if row.IsDefault {
 			return errs.New(errs.Invalid, "Unable to delete system group 'default'")
 		}
-		return g.n.Netd.Core().DeleteGroup(w, id)
+		return refused(g.n.Netd.Core().DeleteGroup(w, id))
 	})
 }
 
