@@ -577,7 +577,9 @@ func TestRouter_PeerOfItsPhysicalNetwork(t *testing.T) {
 			t.Errorf("a router with a gateway is on %q", r.Host)
 		}
 	}
-	r := must(c, func(w state.Writer) (model.Router, error) { return c.core.CreateRouter(w, model.Router{AdminUp: true}, nil) })
+	r := must(c, func(w state.Writer) (model.Router, error) {
+		return c.core.CreateRouter(w, model.Router{AdminUp: true}, nil)
+	})
 	if r.Host != "a" {
 		t.Errorf("a router without a gateway is on %q, which has more", r.Host)
 	}
