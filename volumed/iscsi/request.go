@@ -181,6 +181,9 @@ func (s *session) logout(h *header) error {
 	}
 	s.abandonAll()
 	s.running.Wait()
+	if s.unit != nil {
+		s.unit.Detach(s.nexus) // before the answer: who hears it may count on the reservation being free
+	}
 	written := make(chan struct{})
 	f.afterward = func() { close(written) }
 	s.out.post(f)
