@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -89,6 +90,30 @@ func seedTogether(ctx context.Context, l layout, configs []config) error {
 	})
 }
 
+// waitUp waits until every peer has opened its devices and serves, be it only to say that it is not ready.
+func waitUp(ctx context.Context, configs []config) error {
+	client := &http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	for _, c := range configs {
+		err := until(ctx, func(ctx context.Context) error {
+			err := answers(ctx, client, c.metricsURL()+"/healthcheck")
+			if notReady := (*statusError)(nil); errors.As(err, &notReady) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// statusError is an answer that is not 200.
+type statusError struct{ url, status string }
+
+func (e *statusError) Error() string { return e.url + " answers " + e.status }
+
 // waitReady waits until every service of every peer answers.
 func waitReady(ctx context.Context, configs []config) error {
 	client := &http.Client{Timeout: 5 * time.Second}
@@ -124,7 +149,7 @@ func answers(ctx context.Context, client *http.Client, url string) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", url, resp.Status)
+		return &statusError{url, resp.Status}
 	}
 	return nil
 }

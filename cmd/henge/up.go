@@ -234,6 +234,10 @@ func upTogether(ctx context.Context, l layout, lock *os.File, o upOptions, confi
 		children = append(children, c)
 	}
 	err = untilReady(ctx, children, func(ctx context.Context) error {
+		// All are up before there are rings: a peer that finds its empty devices in one takes them for replaced disks, and fills them before they speak.
+		if err := waitUp(ctx, configs); err != nil {
+			return err
+		}
 		if err := seedTogether(ctx, l, configs); err != nil {
 			return err
 		}
